@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+# The commands of this repository. `make demo` and `make test` need Python 3.11 and a C++ compiler; all
+# else is installed into .venv from the package index. Stamp files keep a second run fast.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+JOBS ?= 2
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+# ninja is found by cmake, and cmake by scikit-build-core, through PATH.
+export PATH := $(BIN):$(PATH)
+# Packages are installed without byte code, which is a minute; Python keeps it for what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+ENVIRONMENT := $(VENV)/.environment-installed
+EXTENSION := $(VENV)/.extension-installed
+native_sources := $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name 'CMake*')
+extension_sources := $(filter-out native/tests/% native/fuzz/% native/bench/%,$(native_sources))
+
+.PHONY: help
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(EXTENSION) ## train with and without compression, show and save what it cost
+	@$(BIN)/fl-deepcabac simulate --task digits --clients 10 --rounds 15 --alpha 0.5 --out runs/demo
+
+# The suite is the last thing to run, so that its summary is the last line.
+.PHONY: test
+test: $(EXTENSION) ## lint, C++ tests under sanitizers, then the Python suite
+	@$(MAKE) --jobs=$(JOBS) --output-sync=target lint native-test
+	@$(BIN)/pytest -n $(JOBS)
+
+.PHONY: test-slow
+test-slow: $(EXTENSION) ## the Python tests that take minutes
+	@$(BIN)/pytest -m slow
+
+# ---------------------------------------------------------------------------------- setting up
+
+# All that the package, its extras and its build need, in one resolution.
+define list_requirements
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = project["optional-dependencies"]
+print(*project["dependencies"], *extras["experiments"], *extras["dev"], sep="\n")
+endef
+export list_requirements
+
+# Says what is missing before anything is installed.
+.PHONY: toolchain
+toolchain:
+	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ clang++ >/dev/null || { \
+	    echo "expected a C++20 compiler (g++ 12 or clang++ 14, or newer), found none on PATH" >&2; exit 2; }
+
+$(ENVIRONMENT): pyproject.toml constraints.txt | toolchain
+	@if [ ! -x $(BIN)/python ]; then \
+	    for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	        if "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	        then found=$$python; break; fi; \
+	    done; \
+	    if [ -z "$${found-}" ]; then \
+	        echo "expected Python 3.11 or newer with the venv module, found $$(python3 --version 2>&1);" \
+	            "name another with make PYTHON=/path/to/python" >&2; exit 2; \
+	    fi; \
+	    "$$found" -m venv $(VENV); \
+	fi
+	@echo "installing into .venv; the first time takes some minutes"
+	@$(BIN)/python -c "$$list_requirements" \
+	    | $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --requirement /dev/stdin
+	@touch $@
+
+# The package itself, in place: Python files are used where they stand, the extension is compiled.
+$(EXTENSION): $(ENVIRONMENT) $(extension_sources)
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# ------------------------------------------------------------------------------------- checks
+
+.PHONY: lint
+lint: lint-python lint-types lint-native lint-text ## every static check
+
+.PHONY: lint-python
+lint-python: $(ENVIRONMENT)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# The one thing a stub cannot say: classes of an extension have pybind11's own metaclass.
+.PHONY: lint-types
+lint-types: $(EXTENSION)
+	@$(BIN)/mypy
+	@$(BIN)/python -m mypy.stubtest --allowlist <(echo fl_deepcabac._native.StreamState) fl_deepcabac._native
+
+.PHONY: lint-native
+lint-native: $(ENVIRONMENT)
+	@cd native && $(BIN)/cmake --preset tidy >/dev/null
+	@$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.hpp %.h,$(native_sources))
+	@printf '%s\n' native/src/*.cpp | xargs -n 1 -P $(JOBS) $(BIN)/clang-tidy --quiet -p build/tidy
+
+.PHONY: lint-text
+lint-text: $(ENVIRONMENT)
+	@$(BIN)/codespell
+
+.PHONY: native-test
+native-test: $(ENVIRONMENT) ## the C++ tests and fuzz corpora under address and undefined-behaviour sanitizers
+	@cd native && $(BIN)/cmake --preset asan >/dev/null
+	@cd native && $(BIN)/cmake --build --preset asan -j $(JOBS)
+	@cd native && $(BIN)/ctest --preset asan -j $(JOBS)
+
+# ------------------------------------------------------------------------------------- habits
+
+.PHONY: format
+format: $(ENVIRONMENT) ## put Python and C++ into the house's form
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(filter %.cpp %.hpp %.h,$(native_sources))
+
+.PHONY: clean
+clean: ## remove what was built, keep .venv and runs
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
