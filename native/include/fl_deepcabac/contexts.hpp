@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// The adaptive contexts of a stream, by name (spec 7).
+//
+// A context is chosen by what both ends already know: levels coded before, and the history. Context
+// sets are shared by tensors of one class, so that a small tensor need not learn alone.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "fl_deepcabac/bit_model.hpp"
+
+namespace fl_deepcabac {
+
+// Classes of each context input (spec 7.2).
+inline constexpr std::uint32_t kHistoryClasses = 24;
+inline constexpr std::uint32_t kSpatialClasses = 16;
+inline constexpr std::uint32_t kMagnitudeClasses = 24;
+inline constexpr std::uint32_t kSignClasses = 9;
+inline constexpr std::uint32_t kSignumClasses = 3;
+inline constexpr std::uint32_t kActivityClasses = 8;
+// Classes of the inputs that only the profile "max" looks at.
+inline constexpr std::uint32_t kNearClasses = 12;
+inline constexpr std::uint32_t kScaleClasses = 16;
+inline constexpr std::uint32_t kSignedClasses = 17;
+// Unary "greater than" bins before the remainder, and prefix bins of the remainder (spec 5.4).
+inline constexpr int kGreaterBins = 10;
+inline constexpr int kMaxPrefix = 24;
+
+// Half-octave logarithm: 0, then 1 for 1, 3 and 4 for 2 and 3, 5 for 4-5, 6 for 6-7, and so on
+// (spec 7.2).
+[[nodiscard]] constexpr std::uint32_t half_octave(std::uint32_t value) noexcept {
+  if (value < 2) return value;
+  const auto top = static_cast<std::uint32_t>(std::bit_width(value) - 1);
+  return 1 + 2 * top + ((value >> (top - 1)) & 1U);
+}
+
+[[nodiscard]] constexpr std::uint32_t signum_class(std::int32_t level) noexcept {
+  return level > 0 ? 2U : (level < 0 ? 0U : 1U);
+}
+
+// What the contexts of one level depend on; classes are below their bounds above.
+struct LevelFeatures {
+  std::uint32_t history_class;    // of the magnitude average
+  std::uint32_t spatial_class;    // of the estimate from neighbours, row and column
+  std::uint32_t magnitude_class;  // of both together
+  std::uint32_t sign_class;       // of the signed average
+  std::uint32_t left_signum;      // of the level before
+
+  // Looked at by the profile "max" only.
+  std::uint32_t signed_class;       // of the signed average, finer than sign_class
+  std::uint32_t left_class;         // of the two levels before
+  std::uint32_t up_class;           // of the three levels one row up
+  std::uint32_t column_class;       // of the column scale
+  std::uint32_t row_class;          // of the row scale
+  std::uint32_t around_class;       // of the magnitude averages left and right
+  std::uint32_t around_sign_class;  // of the signed averages left and right
+  std::uint32_t up_signum;          // of the level one row up
+};
+
+// What the context of "this block holds a non-zero level" depends on.
+struct BlockFeatures {
+  bool left_coded;               // the block before is coded
+  bool up_coded;                 // the levels one row up are not all zero
+  std::uint32_t activity_class;  // of the sum of the block's magnitude averages
+};
+
+// One context, as what a bin is coded with. Profiles with more than one context a bin offer the
+// same two members.
+struct PlainEstimate {
+  BitModel* model;
+
+  [[nodiscard]] std::uint32_t probability() const noexcept { return model->probability(); }
+  void update(bool bin) const noexcept { model->update(bin); }
+};
+
+template <std::size_t n_rows, std::size_t n_columns>
+using ModelGrid = std::array<std::array<BitModel, n_columns>, n_rows>;
+
+// Calls visit(model) for a model, or for every model of nested arrays of them, in order.
+template <class Models, class Visitor>
+void visit_all(Models& models, Visitor&& visit) {
+  if constexpr (std::is_same_v<std::remove_const_t<Models>, BitModel>) {
+    visit(models);
+  } else {
+    for (auto& part : models)
+      visit_all(part, visit);
+  }
+}
+
+// Contexts of the step of a tensor (spec 5.2); the same in every profile.
+struct StepContexts {
+  std::array<BitModel, 2> repeats;  // [a step of the tensor's own is known]
+  std::array<BitModel, kMaxPrefix> prefix;
+  BitModel negative;
+  BitModel has_low_bits;
+
+  // Every model once, in the order of the saved state (spec 10.2).
+  template <class Self, class Visitor>
+  static void visit_models(Self& self, Visitor&& visit) {
+    visit_all(self.repeats, visit);
+    visit_all(self.prefix, visit);
+    visit(self.negative);
+    visit(self.has_low_bits);
+  }
+};
+
+// One context set of the profile "fast": one context a bin (spec 7.3).
+class FastContexts {
+ public:
+  [[nodiscard]] PlainEstimate tensor_zero() noexcept { return {&tensor_zero_}; }
+  [[nodiscard]] PlainEstimate block_coded(const BlockFeatures& block) noexcept {
+    return {&block_coded_[block.left_coded][block.up_coded][block.activity_class]};
+  }
+  [[nodiscard]] PlainEstimate significant(const LevelFeatures& level) noexcept {
+    return {&significant_[level.history_class][level.spatial_class]};
+  }
+  [[nodiscard]] PlainEstimate negative(const LevelFeatures& level) noexcept {
+    return {&negative_[level.sign_class][level.left_signum]};
+  }
+  // Whether the magnitude exceeds `k`, 1 <= k <= kGreaterBins.
+  [[nodiscard]] PlainEstimate greater(const LevelFeatures& level, int k) noexcept {
+    return {&greater_[static_cast<std::size_t>(k - 1)][level.magnitude_class]};
+  }
+  [[nodiscard]] PlainEstimate remainder_prefix(int position) noexcept {
+    return {&remainder_prefix_[static_cast<std::size_t>(position)]};
+  }
+
+  // Every model once, in the order of the saved state (spec 10.2).
+  template <class Self, class Visitor>
+  static void visit_models(Self& self, Visitor&& visit) {
+    visit(self.tensor_zero_);
+    visit_all(self.block_coded_, visit);
+    visit_all(self.significant_, visit);
+    visit_all(self.negative_, visit);
+    visit_all(self.greater_, visit);
+    visit_all(self.remainder_prefix_, visit);
+  }
+  template <class Self, class Visitor>
+  static void visit_mixers(Self& /*self*/, Visitor&& /*visit*/) {}
+
+ private:
+  BitModel tensor_zero_;
+  std::array<ModelGrid<2, kActivityClasses>, 2> block_coded_;  // [left coded][up coded][activity]
+  ModelGrid<kHistoryClasses, kSpatialClasses> significant_;    // [history][spatial]
+  ModelGrid<kSignClasses, kSignumClasses> negative_;           // [signed average][left signum]
+  ModelGrid<kGreaterBins, kMagnitudeClasses> greater_;         // [k - 1][magnitude]
+  std::array<BitModel, kMaxPrefix> remainder_prefix_;          // [position in the prefix]
+};
+
+}  // namespace fl_deepcabac

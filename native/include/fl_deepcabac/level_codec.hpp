@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole update's levels to a payload and back (spec 4 and 5).
+//
+// Each call moves the state it is given from before the packet to after it. On failure the state is
+// unspecified: callers work on a copy and drop it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fl_deepcabac/status.hpp"
+#include "fl_deepcabac/stream_state.hpp"
+
+namespace fl_deepcabac {
+
+struct CodedLevels {
+  std::vector<std::int32_t> levels;   // all tensors end to end
+  std::vector<std::uint8_t> payload;  // filled when encoding
+  // Of each tensor: float32 bits of its step, 0 where all its levels are zero.
+  std::vector<std::uint32_t> step_bits;
+  // Of each tensor: information in its bins, in units of 2^-8 bit.
+  std::vector<std::uint64_t> tensor_costs;
+};
+
+// `step_bits`: one a tensor, valid steps. kLengthMismatch, kStepRange and kLevelRange are reported
+// with the position of the first offender: tensor for steps, flat index for levels.
+[[nodiscard]] Result encode_levels(StreamState& state, std::span<const std::int32_t> levels,
+                                   std::span<const std::uint32_t> step_bits, CodedLevels& coded);
+
+// Quantise by rate and distortion, with the costs of the contexts as they stand, and encode
+// (DeepCABAC). `price`: squared steps a bit, finite and not negative. kNonFinite and kLevelRange
+// are reported with the flat index of the first value that has no level.
+[[nodiscard]] Result encode_values(StreamState& state, std::span<const float> values,
+                                   std::span<const std::uint32_t> step_bits, float price,
+                                   CodedLevels& coded);
+
+[[nodiscard]] Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload,
+                                   CodedLevels& coded);
+
+}  // namespace fl_deepcabac

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// One context set of the profile "max": several contexts a bin, mixed (spec 7.7).
+//
+// The first context of every bin is the one the profile "fast" uses; the others look at one source
+// each.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "fl_deepcabac/contexts.hpp"
+#include "fl_deepcabac/mixer.hpp"
+
+namespace fl_deepcabac {
+
+inline constexpr std::size_t kMagnitudeInputs = 5;
+inline constexpr std::size_t kSignInputs = 3;
+
+class MixedContexts {
+ public:
+  [[nodiscard]] PlainEstimate tensor_zero() noexcept { return plain_.tensor_zero(); }
+  [[nodiscard]] PlainEstimate block_coded(const BlockFeatures& block) noexcept {
+    return plain_.block_coded(block);
+  }
+  [[nodiscard]] PlainEstimate remainder_prefix(int position) noexcept {
+    return plain_.remainder_prefix(position);
+  }
+
+  [[nodiscard]] MixedEstimate<kMagnitudeInputs> significant(const LevelFeatures& level) noexcept {
+    return mixed_magnitude(level, 0, plain_.significant(level).model);
+  }
+  [[nodiscard]] MixedEstimate<kMagnitudeInputs> greater(const LevelFeatures& level,
+                                                        int k) noexcept {
+    return mixed_magnitude(level, static_cast<std::size_t>(k), plain_.greater(level, k).model);
+  }
+  [[nodiscard]] MixedEstimate<kSignInputs> negative(const LevelFeatures& level) noexcept {
+    return {
+        &sign_mixers_[level.history_class],
+        {plain_.negative(level).model, &sign_by_average_[level.history_class][level.signed_class],
+         &sign_by_neighbours_[level.left_signum][level.up_signum][level.around_sign_class]}};
+  }
+
+  // Every model once, then every mixer, in the order of the saved state (spec 10.2).
+  template <class Self, class Visitor>
+  static void visit_models(Self& self, Visitor&& visit) {
+    FastContexts::visit_models(self.plain_, visit);
+    for (auto& bin : self.magnitude_) {
+      visit_all(bin.by_average, visit);
+      visit_all(bin.by_neighbours, visit);
+      visit_all(bin.by_scales, visit);
+      visit_all(bin.by_around, visit);
+    }
+    visit_all(self.sign_by_average_, visit);
+    visit_all(self.sign_by_neighbours_, visit);
+  }
+  template <class Self, class Visitor>
+  static void visit_mixers(Self& self, Visitor&& visit) {
+    for (auto& mixers : self.magnitude_mixers_) {
+      for (auto& mixer : mixers)
+        visit(mixer);
+    }
+    for (auto& mixer : self.sign_mixers_)
+      visit(mixer);
+  }
+
+ private:
+  // Bins that share a layout: "significant" first, then "greater than k".
+  static constexpr std::size_t kMagnitudeBins = 1 + kGreaterBins;
+
+  struct MagnitudeModels {
+    ModelGrid<kHistoryClasses, kSignedClasses> by_average;  // [magnitude average][signed average]
+    ModelGrid<kNearClasses, kNearClasses> by_neighbours;    // [left two][upper three]
+    ModelGrid<kScaleClasses, kScaleClasses> by_scales;      // [column][row]
+    ModelGrid<kHistoryClasses, kHistoryClasses> by_around;  // [own average][averages at both sides]
+  };
+
+  [[nodiscard]] MixedEstimate<kMagnitudeInputs> mixed_magnitude(const LevelFeatures& level,
+                                                                std::size_t bin,
+                                                                BitModel* plain) noexcept {
+    MagnitudeModels& models = magnitude_[bin];
+    return {&magnitude_mixers_[bin][level.history_class],
+            {plain, &models.by_average[level.history_class][level.signed_class],
+             &models.by_neighbours[level.left_class][level.up_class],
+             &models.by_scales[level.column_class][level.row_class],
+             &models.by_around[level.history_class][level.around_class]}};
+  }
+
+  FastContexts plain_;
+  std::array<MagnitudeModels, kMagnitudeBins> magnitude_;
+  // [magnitude average][signed average]
+  ModelGrid<kHistoryClasses, kSignedClasses> sign_by_average_;
+  // [left][up][around]
+  std::array<ModelGrid<kSignumClasses, kSignClasses>, kSignumClasses> sign_by_neighbours_;
+  std::array<std::array<MixerWeights<kMagnitudeInputs>, kHistoryClasses>, kMagnitudeBins>
+      magnitude_mixers_;
+  std::array<MixerWeights<kSignInputs>, kHistoryClasses> sign_mixers_;
+};
+
+}  // namespace fl_deepcabac

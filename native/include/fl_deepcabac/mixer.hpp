@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Logistic mixing: one probability out of several (spec 7.6).
+//
+// Every input is taken to its log odds ("stretch"), the log odds are added with learned weights,
+// and the sum is taken back ("squash"). After each bin the weights move along the gradient of its
+// code length. Tables and weights are integers, defined by integer recurrences, so all machines
+// agree.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "fl_deepcabac/bit_cost.hpp"
+#include "fl_deepcabac/bit_model.hpp"
+
+namespace fl_deepcabac {
+
+// Log odds are in units of 2^-8 (natural logarithm), within +-kMaxLogOdds.
+inline constexpr int kLogOddsBits = 8;
+inline constexpr std::int32_t kMaxLogOdds = 2047;
+inline constexpr int kStretchTableBits = 12;
+
+// kStretch[c]: log odds of probability (2 c + 1) / 2^13, from the integer logarithm of spec 7.6.
+consteval std::array<std::int16_t, 1U << kStretchTableBits> make_stretch_table() {
+  constexpr std::uint64_t kLn2 = 45426;  // floor(2^16 * ln 2)
+  std::array<std::int16_t, 1U << kStretchTableBits> table{};
+  for (std::uint32_t cell = 0; cell < table.size() / 2; ++cell) {
+    const std::uint64_t own = log2_cost(2 * cell + 1);
+    const std::uint64_t other = log2_cost((2U << kStretchTableBits) - 2 * cell - 1);
+    const auto distance = static_cast<std::int32_t>(((other - own) * kLn2) >> 16);
+    table[cell] = static_cast<std::int16_t>(-std::min(distance, kMaxLogOdds));
+    table[table.size() - 1 - cell] = static_cast<std::int16_t>(-table[cell]);
+  }
+  return table;
+}
+inline constexpr auto kStretch = make_stretch_table();
+
+// kSquash[x + kMaxLogOdds]: probability of log odds x in units of 2^-16, from powers of e^(-1/256).
+consteval std::array<std::uint16_t, 2 * kMaxLogOdds + 1> make_squash_table() {
+  constexpr std::uint64_t kRatio = 4278222805;  // floor(2^32 * e^(-1/256))
+  constexpr int kOneBits = 31;
+  std::array<std::uint16_t, 2 * kMaxLogOdds + 1> table{};
+  std::uint64_t power = std::uint64_t{1} << kOneBits;
+  for (std::int32_t x = 0; x <= kMaxLogOdds; ++x) {
+    const std::uint64_t probability =
+        (std::uint64_t{kProbabilityOne} << kOneBits) / ((std::uint64_t{1} << kOneBits) + power);
+    const auto bounded = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(probability, kProbabilityOne - kProbabilityFloor));
+    table[std::size_t{kMaxLogOdds} + static_cast<std::size_t>(x)] =
+        static_cast<std::uint16_t>(bounded);
+    table[std::size_t{kMaxLogOdds} - static_cast<std::size_t>(x)] =
+        static_cast<std::uint16_t>(kProbabilityOne - bounded);
+    power = (power * kRatio) >> 32;
+  }
+  return table;
+}
+inline constexpr auto kSquash = make_squash_table();
+
+// Weights of one mixing decision over n_inputs inputs.
+template <std::size_t n_inputs>
+struct MixerWeights {
+  static constexpr int kWeightBits = 16;
+  // Together the inputs start with 1.25 times their mean: they agree more often than their errors
+  // do.
+  static constexpr std::int32_t kStart =
+      (5 << kWeightBits) / (4 * static_cast<std::int32_t>(n_inputs));
+  static constexpr std::int32_t kMaxWeight = 8 << kWeightBits;
+  // Learning rate 2^-shift on 2^8 log odds times 2^16 error; it halves while the set is young.
+  static constexpr int kFirstShift = 14;
+  static constexpr int kLastShift = 18;
+
+  std::array<std::int32_t, n_inputs> weights =
+      filled(kStart);       // units of 2^-16, within +-kMaxWeight
+  std::uint16_t count = 0;  // bins seen, saturating at 2^16 - 1
+
+  static constexpr std::array<std::int32_t, n_inputs> filled(std::int32_t value) noexcept {
+    std::array<std::int32_t, n_inputs> all{};
+    all.fill(value);
+    return all;
+  }
+
+  [[nodiscard]] int shift() const noexcept {
+    const int age = (count >= 64) + (count >= 256) + (count >= 1024) + (count >= 4096);
+    return kFirstShift + age;
+  }
+};
+
+// One bin's probability from `n_inputs` contexts.
+template <std::size_t n_inputs>
+class MixedEstimate {
+ public:
+  MixedEstimate(MixerWeights<n_inputs>* mixer,
+                const std::array<BitModel*, n_inputs>& models) noexcept
+      : mixer_(mixer), models_(models) {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < n_inputs; ++i) {
+      log_odds_[i] = kStretch[models_[i]->probability() >> (kProbabilityBits - kStretchTableBits)];
+      sum += std::int64_t{mixer_->weights[i]} * log_odds_[i];
+    }
+    const std::int64_t mixed = sum >> MixerWeights<n_inputs>::kWeightBits;
+    const auto bounded = std::clamp<std::int64_t>(mixed, -kMaxLogOdds, kMaxLogOdds);
+    probability_ = kSquash[static_cast<std::size_t>(bounded + kMaxLogOdds)];
+  }
+
+  [[nodiscard]] std::uint32_t probability() const noexcept { return probability_; }
+
+  void update(bool bin) const noexcept {
+    using Weights = MixerWeights<n_inputs>;
+    const std::int64_t error = std::int64_t{bin ? kProbabilityOne : 0} - std::int64_t{probability_};
+    const int shift = mixer_->shift();
+    for (std::size_t i = 0; i < n_inputs; ++i) {
+      const std::int64_t moved =
+          mixer_->weights[i] + ((error * log_odds_[i] + (std::int64_t{1} << (shift - 1))) >> shift);
+      mixer_->weights[i] = static_cast<std::int32_t>(
+          std::clamp<std::int64_t>(moved, -Weights::kMaxWeight, Weights::kMaxWeight));
+      models_[i]->update(bin);
+    }
+    if (mixer_->count < 0xFFFF) ++mixer_->count;
+  }
+
+ private:
+  MixerWeights<n_inputs>* mixer_;
+  std::array<BitModel*, n_inputs> models_;
+  std::array<std::int32_t, n_inputs> log_odds_{};
+  std::uint32_t probability_ = 0;
+};
+
+}  // namespace fl_deepcabac

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fl_deepcabac/stream_state.hpp"
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+#include "fl_deepcabac/byte_io.hpp"
+#include "fl_deepcabac/step.hpp"
+
+namespace fl_deepcabac {
+namespace {
+
+constexpr std::uint8_t kStateVersion = 1;
+constexpr std::int8_t kInvalidSignedCode = -128;
+
+// Visits every context model and every mixer of a state in saved order (spec 10.2).
+template <class State, class ModelVisitor, class MixerVisitor>
+void visit_contexts(State& state, ModelVisitor&& visit_model, MixerVisitor&& visit_mixer) {
+  StepContexts::visit_models(state.step_contexts, visit_model);
+  std::visit(
+      [&](auto& sets) {
+        for (auto& contexts : sets) {
+          using Contexts = std::remove_const_t<std::remove_reference_t<decltype(contexts)>>;
+          Contexts::visit_models(contexts, visit_model);
+          Contexts::visit_mixers(contexts, visit_mixer);
+        }
+      },
+      state.level_contexts);
+}
+
+Result read_contexts(StreamState& state, ByteReader& reader) {
+  bool is_valid = true;
+  const auto read_model = [&](BitModel& model) {
+    model.fast = reader.read_u32();
+    model.slow = reader.read_u32();
+    model.count = reader.read_u8();
+    is_valid = is_valid && std::max(model.fast, model.slow) < (1U << kEstimateBits);
+  };
+  const auto read_mixer = [&](auto& mixer) {
+    for (std::int32_t& weight : mixer.weights) {
+      weight = static_cast<std::int32_t>(reader.read_u32());
+      is_valid = is_valid && weight >= -mixer.kMaxWeight && weight <= mixer.kMaxWeight;
+    }
+    mixer.count = reader.read_u16();
+  };
+  visit_contexts(state, read_model, read_mixer);
+  if (is_valid) return {};
+  return {Status::kStateValue, static_cast<std::int64_t>(reader.position())};
+}
+
+}  // namespace
+
+StreamState::StreamState(std::vector<TensorShape> tensor_shapes, Profile stream_profile)
+    : shapes(std::move(tensor_shapes)), profile(stream_profile) {
+  if (profile == Profile::kMax) {
+    level_contexts = ContextSets<MixedContexts>(kContextSets);
+  } else {
+    level_contexts = ContextSets<FastContexts>(kContextSets);
+  }
+  std::size_t n_levels = 0;
+  for (const TensorShape& shape : shapes)
+    n_levels += shape.n_levels();
+  step_bits.assign(shapes.size(), 0);
+  magnitude_history.assign(n_levels, 0);
+  signed_history.assign(n_levels, 0);
+}
+
+std::vector<std::uint8_t> StreamState::to_bytes() const {
+  ByteWriter writer;
+  writer.write_u8(kStateVersion);
+  writer.write_u8(static_cast<std::uint8_t>(profile));
+  writer.write_u32(static_cast<std::uint32_t>(shapes.size()));
+  writer.write_u64(n_levels());
+  const auto write_model = [&](const BitModel& model) {
+    writer.write_u32(model.fast);
+    writer.write_u32(model.slow);
+    writer.write_u8(model.count);
+  };
+  const auto write_mixer = [&](const auto& mixer) {
+    for (const std::int32_t weight : mixer.weights)
+      writer.write_u32(static_cast<std::uint32_t>(weight));
+    writer.write_u16(mixer.count);
+  };
+  visit_contexts(*this, write_model, write_mixer);
+  for (const std::uint32_t bits : step_bits)
+    writer.write_u32(bits);
+  writer.write_bytes(magnitude_history.data(), magnitude_history.size());
+  writer.write_bytes(signed_history.data(), signed_history.size());
+  return writer.take();
+}
+
+Result StreamState::load_bytes(std::span<const std::uint8_t> bytes) {
+  ByteReader reader(bytes);
+  if (bytes.empty()) return {Status::kStateTruncated, 0};
+  if (reader.read_u8() != kStateVersion) return {Status::kStateVersion, 0};
+  const bool fits = reader.read_u8() == static_cast<std::uint8_t>(profile) &&
+                    reader.read_u32() == shapes.size() && reader.read_u64() == n_levels();
+  if (!fits) return {reader.is_overread() ? Status::kStateTruncated : Status::kStateLayout, 1};
+  if (const Result result = read_contexts(*this, reader); !result.ok()) return result;
+  for (std::uint32_t& bits : step_bits) {
+    bits = reader.read_u32();
+    if (bits != 0 && !is_valid_step(bits)) {
+      return {Status::kStateValue, static_cast<std::int64_t>(reader.position())};
+    }
+  }
+  reader.read_bytes(magnitude_history.data(), magnitude_history.size());
+  reader.read_bytes(signed_history.data(), signed_history.size());
+  const auto position = static_cast<std::int64_t>(reader.position());
+  if (reader.is_overread()) return {Status::kStateTruncated, position};
+  if (reader.n_left() != 0) return {Status::kStateTrailing, position};
+  for (const std::int8_t code : signed_history) {
+    if (code == kInvalidSignedCode) return {Status::kStateValue, position};
+  }
+  return {};
+}
+
+}  // namespace fl_deepcabac

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fl_deepcabac/history.hpp"
+
+#include <limits>
+#include <vector>
+
+#include "check.hpp"
+#include "fl_deepcabac/step.hpp"
+#include "random.hpp"
+
+namespace fl_deepcabac::testing {
+namespace {
+
+constexpr std::uint32_t kTwo = 128U << 23;   // float32 bits of 2
+constexpr std::uint32_t kOne = 127U << 23;   // of 1
+constexpr std::uint32_t kHalf = 126U << 23;  // of 1/2
+
+// One weight's averages.
+struct Averages {
+  std::uint8_t magnitude = 0;
+  std::int8_t signed_level = 0;
+
+  void update(std::int32_t level) { update_history(magnitude, signed_level, level); }
+  void rescale(std::uint32_t old_step, std::uint32_t new_step) {
+    rescale_history({{&magnitude, 1}, {&signed_level, 1}}, old_step, new_step);
+  }
+};
+
+void test_value_of_a_code_has_that_code() {
+  for (std::uint32_t code = 0; code <= kMaxMagnitudeCode; ++code) {
+    check_equal(history_code(history_value(code), kMaxMagnitudeCode), code);
+    check_equal(kHistoryValues[code], history_value(code));
+    if (code > 0) {
+      check(history_value(code) > history_value(code - 1), "values to grow with the code");
+      check_equal(history_code(history_value(code) - 1, kMaxMagnitudeCode), code - 1);
+    }
+  }
+}
+
+void test_code_is_monotonic_close_and_bounded() {
+  std::uint32_t last = 0;
+  for (std::uint32_t value = 0; value < 600000; ++value) {
+    const std::uint32_t code = history_code(value, kMaxMagnitudeCode);
+    check(code >= last && code <= kMaxMagnitudeCode, "codes to grow, up to the largest");
+    check(history_value(code) <= value, "a code to truncate");
+    if (code < kMaxMagnitudeCode) {
+      check(16 * (value - history_value(code)) <= value, "a sixteenth lost at most");
+    }
+    last = code;
+  }
+  check_equal(history_code(0xFFFFFFFF, kMaxMagnitudeCode), kMaxMagnitudeCode);
+  check_equal(history_code(0xFFFFFFFF, kMaxSignedCode), kMaxSignedCode);
+}
+
+void test_first_update_is_half_the_level() {
+  Averages averages;
+  averages.update(-3);
+  // 3 * 32 / 2 = 48 in units of 1/32, whose code is 16 + 48 / 2 = 40 (spec 7.4).
+  check_equal(static_cast<int>(averages.magnitude), 40);
+  check_equal(static_cast<int>(averages.signed_level), -40);
+  averages.update(3);
+  check_equal(static_cast<int>(averages.magnitude), 50);  // (48 + 96) / 2 = 72 -> 16 * 2 + 72 / 4
+  check_equal(static_cast<int>(averages.signed_level), 24);  // (-48 + 96) / 2 = 24
+}
+
+void test_extreme_levels_saturate_without_overflow() {
+  using Limits = std::numeric_limits<std::int32_t>;
+  for (const std::int32_t level :
+       {Limits::min(), -(1 << 25), -(1 << 20), 1 << 20, 1 << 24, Limits::max()}) {
+    Averages averages;
+    for (int i = 0; i < 5; ++i) {
+      averages.update(level);
+      check_equal(static_cast<int>(averages.magnitude), 255);
+      check_equal(static_cast<int>(averages.signed_level), level < 0 ? -127 : 127);
+    }
+    averages.update(level < 0 ? Limits::max() : Limits::min());
+    check_equal(static_cast<int>(averages.signed_level), level < 0 ? 127 : -127);
+  }
+}
+
+void test_sign_only_changes_the_sign_of_the_signed_average() {
+  Random random(31);
+  Averages plus;
+  Averages minus;
+  for (int i = 0; i < 20000; ++i) {
+    const std::int32_t bound = 1 << random.below(22);
+    const std::int32_t level = random.between(-bound, bound);
+    plus.update(level);
+    minus.update(-level);
+    check_equal(plus.magnitude, minus.magnitude);
+    check_equal(static_cast<int>(plus.signed_level), -minus.signed_level);
+  }
+}
+
+void test_averages_settle_near_a_constant_level_and_decay_to_zero() {
+  for (const std::int32_t level : {1, 2, 7, 50, 1000}) {
+    Averages averages;
+    for (int i = 0; i < 40; ++i)
+      averages.update(-level);
+    const double settled = history_value(averages.magnitude) / 32.0;
+    // Truncation to a sixteenth before each halving settles up to an eighth low.
+    check(settled <= level && settled >= 0.85 * level - 0.1, "an average near the level");
+    for (int i = 0; i < 40; ++i)
+      averages.update(0);
+    check_equal(static_cast<int>(averages.magnitude), 0);
+    check_equal(static_cast<int>(averages.signed_level), 0);
+  }
+}
+
+void test_rescaling_by_one_changes_nothing() {
+  for (int code = 0; code < 256; ++code) {
+    Averages averages{static_cast<std::uint8_t>(code), static_cast<std::int8_t>(code / 2)};
+    for (const std::uint32_t step : {kMinStepBits, kOne, kOne + 12345, kMaxStepBits}) {
+      averages.rescale(step, step);
+      check_equal(static_cast<int>(averages.magnitude), code);
+      check_equal(static_cast<int>(averages.signed_level), code / 2);
+    }
+  }
+}
+
+// A step twice as large makes the same weight half as many steps, and the other way round.
+void test_rescaling_by_two_halves_or_doubles_values() {
+  for (int code = 0; code < 256; ++code) {
+    const std::uint32_t value = history_value(static_cast<std::uint32_t>(code));
+    Averages halved{static_cast<std::uint8_t>(code), 0};
+    halved.rescale(kHalf, kOne);
+    check_equal(static_cast<std::uint32_t>(halved.magnitude), history_code((value + 1) / 2, 255));
+    Averages doubled{static_cast<std::uint8_t>(code), 0};
+    doubled.rescale(kTwo, kOne);
+    check_equal(static_cast<std::uint32_t>(doubled.magnitude), history_code(2 * value, 255));
+  }
+  for (int code = -127; code <= 127; ++code) {
+    Averages averages{0, static_cast<std::int8_t>(code)};
+    averages.rescale(kTwo, kOne);
+    const std::uint32_t size = history_code(
+        2 * history_value(static_cast<std::uint32_t>(code < 0 ? -code : code)), kMaxSignedCode);
+    check_equal(static_cast<int>(averages.signed_level),
+                (code < 0 ? -1 : 1) * static_cast<int>(size));
+  }
+}
+
+void test_rescaling_keeps_the_weight_for_any_ratio() {
+  Random random(32);
+  for (int i = 0; i < 20000; ++i) {
+    const auto code = random.below(200);
+    const std::uint32_t old_step = kOne + random.below(5U << 23);
+    const std::uint32_t new_step = kOne + random.below(5U << 23);
+    Averages averages{static_cast<std::uint8_t>(code), 0};
+    averages.rescale(old_step, new_step);
+    const double ratio = static_cast<double>(std::bit_cast<float>(old_step)) /
+                         static_cast<double>(std::bit_cast<float>(new_step));
+    const double wanted = ratio * history_value(code);
+    if (wanted > 400000.0) continue;
+    const double found = history_value(averages.magnitude);
+    check(found <= wanted + 1.0 && found >= wanted * 15.0 / 16.0 - 2.0,
+          "the same weight in new steps");
+  }
+}
+
+void test_extreme_ratios_grow_to_the_bound_or_vanish() {
+  for (int code = 1; code < 256; ++code) {
+    Averages grown{static_cast<std::uint8_t>(code), static_cast<std::int8_t>(-(code / 2))};
+    Averages shrunk = grown;
+    grown.rescale(kMaxStepBits, kMinStepBits);
+    // The ratio is bounded by 2^16.
+    const std::uint32_t value = history_value(static_cast<std::uint32_t>(code));
+    check_equal(static_cast<std::uint32_t>(grown.magnitude),
+                history_code(std::min(value, 1U << 14) << 16, kMaxMagnitudeCode));
+    check_equal(static_cast<int>(grown.signed_level), code == 1 ? 0 : -127);
+    shrunk.rescale(kMinStepBits, kMaxStepBits);
+    check_equal(static_cast<int>(shrunk.magnitude), 0);
+    check_equal(static_cast<int>(shrunk.signed_level), 0);
+  }
+}
+
+}  // namespace
+}  // namespace fl_deepcabac::testing
+
+int main() {
+  using namespace fl_deepcabac::testing;
+  return run_tests({
+      {"value_of_a_code_has_that_code", test_value_of_a_code_has_that_code},
+      {"code_is_monotonic_close_and_bounded", test_code_is_monotonic_close_and_bounded},
+      {"first_update_is_half_the_level", test_first_update_is_half_the_level},
+      {"extreme_levels_saturate_without_overflow", test_extreme_levels_saturate_without_overflow},
+      {"sign_only_changes_the_sign_of_the_signed_average",
+       test_sign_only_changes_the_sign_of_the_signed_average},
+      {"averages_settle_near_a_constant_level_and_decay_to_zero",
+       test_averages_settle_near_a_constant_level_and_decay_to_zero},
+      {"rescaling_by_one_changes_nothing", test_rescaling_by_one_changes_nothing},
+      {"rescaling_by_two_halves_or_doubles_values", test_rescaling_by_two_halves_or_doubles_values},
+      {"rescaling_keeps_the_weight_for_any_ratio", test_rescaling_keeps_the_weight_for_any_ratio},
+      {"extreme_ratios_grow_to_the_bound_or_vanish",
+       test_extreme_ratios_grow_to_the_bound_or_vanish},
+  });
+}

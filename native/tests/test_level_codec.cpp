@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fl_deepcabac/level_codec.hpp"
+
+#include <bit>
+
+#include "check.hpp"
+#include "fl_deepcabac/level_syntax.hpp"
+#include "fl_deepcabac/step.hpp"
+#include "level_data.hpp"
+#include "update_source.hpp"
+
+namespace fl_deepcabac::testing {
+namespace {
+
+// Both ends of a stream.
+struct Stream {
+  StreamState sender;
+  StreamState receiver;
+
+  Stream(const std::vector<TensorShape>& shapes, Profile profile)
+      : sender(shapes, profile), receiver(shapes, profile) {}
+
+  // What was encoded arrives, and both ends agree on everything afterwards.
+  void check_arrives(const CodedLevels& sent) {
+    CodedLevels received;
+    const Result result = decode(receiver, sent.payload, received);
+    check_equal(result.status, Status::kOk);
+    check_equal(received.levels, sent.levels);
+    check_equal(received.step_bits, sent.step_bits);
+    check_equal(received.tensor_costs, sent.tensor_costs);
+    check(receiver.to_bytes() == sender.to_bytes(), "equal states on both ends");
+  }
+  std::size_t send(const Levels& levels, const Steps& steps) {
+    CodedLevels sent;
+    check(encode_levels(sender, levels, steps, sent).ok(), "good levels to be coded");
+    check_equal(sent.levels, levels);
+    check_arrives(sent);
+    return sent.payload.size();
+  }
+};
+
+void test_levels_of_any_density_and_size_come_back() {
+  Random random(101);
+  for (const Profile profile : kProfiles) {
+    Stream stream(mixed_shapes(), profile);
+    for (const float density : {0.0F, 0.003F, 0.1F, 0.9F, 0.0F}) {
+      for (const std::int32_t largest : {1, 15, kMaxLevel}) {
+        const std::size_t n_levels = stream.sender.n_levels();
+        stream.send(random_levels(random, n_levels, density, largest),
+                    Steps(mixed_shapes().size(), kStep));
+      }
+    }
+  }
+}
+
+void test_each_shape_comes_back_alone() {
+  Random random(102);
+  constexpr TensorShape kShapes[] = {{1, 1}, {1, 64}, {1, 65}, {64, 1},
+                                     {2, 2}, {3, 63}, {65, 3}, {1, 1000}};
+  for (const Profile profile : kProfiles) {
+    for (const TensorShape& shape : kShapes) {
+      Stream stream({shape}, profile);
+      for (int round = 0; round < 3; ++round) {
+        stream.send(random_levels(random, shape.n_levels(), 0.3F, 12), {kStep});
+      }
+    }
+  }
+}
+
+void test_extreme_levels_come_back() {
+  for (const Profile profile : kProfiles) {
+    Stream stream({{1, 4}, {2, 3}}, profile);
+    const Levels levels{kMaxLevel, -kMaxLevel, 0, 1, -kMaxLevel, kMaxLevel, kMaxLevel, -1, 0, 11};
+    for (int round = 0; round < 3; ++round)
+      stream.send(levels, {kMinStepBits, kMaxStepBits});
+  }
+}
+
+void test_changing_steps_come_back() {
+  Random random(103);
+  for (const Profile profile : kProfiles) {
+    Stream stream(mixed_shapes(), profile);
+    for (int round = 0; round < 8; ++round) {
+      Steps steps(mixed_shapes().size());
+      for (std::uint32_t& step : steps) {
+        step = round < 4 ? kStep + (random.below(5) << 19)
+                         : kMinStepBits + random.below(kMaxStepBits - kMinStepBits + 1);
+      }
+      stream.send(random_levels(random, stream.sender.n_levels(), 0.2F, 40), steps);
+    }
+  }
+}
+
+void test_nothing_to_code_is_an_empty_payload() {
+  for (const Profile profile : kProfiles) {
+    Stream none({}, profile);
+    check_equal(none.send({}, {}), 0U);
+    Stream empty({{0, 3}, {1, 0}}, profile);
+    check_equal(empty.send({}, {kStep, kStep}), 0U);
+  }
+}
+
+void test_zero_tensors_keep_their_step_and_soon_cost_nothing() {
+  for (const Profile profile : kProfiles) {
+    Stream stream({{20, 50}, {1, 9}}, profile);
+    Levels levels(1009, 0);
+    levels[3] = 2;
+    stream.send(levels, {kStep, kStep});
+    check_equal(stream.sender.step_bits[1], 0U);
+    std::size_t n_bytes = 0;
+    for (int round = 0; round < 20; ++round)
+      n_bytes = stream.send(Levels(1009, 0), {kStep + 1, kStep});
+    check(n_bytes <= 1, "twenty rounds of zeros to be learnt");
+    check_equal(stream.sender.step_bits[0], kStep);
+    check_equal(static_cast<int>(stream.sender.magnitude_history[3]), 0);
+  }
+}
+
+void test_tensor_costs_add_up_to_the_payload() {
+  Random random(104);
+  StreamState state(mixed_shapes(), Profile::kFast);
+  CodedLevels coded;
+  const Levels levels = random_levels(random, state.n_levels(), 0.5F, 9);
+  check(encode_levels(state, levels, Steps(mixed_shapes().size(), kStep), coded).ok(),
+        "levels coded");
+  double n_bits = 0.0;
+  for (const std::uint64_t cost : coded.tensor_costs)
+    n_bits += static_cast<double>(cost) / 256.0;
+  check_near(8.0 * static_cast<double>(coded.payload.size()), n_bits, 34.0);
+  check_equal(coded.tensor_costs[2], 0U);
+}
+
+void test_chosen_levels_come_back_over_many_rounds() {
+  for (const Profile profile : kProfiles) {
+    UpdateSource source({{30, 40}, {1, 77}, {8, 9}}, 105);
+    Stream stream(source.shapes(), profile);
+    for (int round = 0; round < 6; ++round) {
+      const std::vector<float> values = source.next();
+      CodedLevels sent;
+      const Steps steps(3, std::bit_cast<std::uint32_t>(round % 3 == 2 ? 1.5F : 1.1F));
+      check(encode_values(stream.sender, values, steps, 0.1F, sent).ok(),
+            "good values to be coded");
+      stream.check_arrives(sent);
+    }
+  }
+}
+
+// Given levels that it would have chosen, the encoder writes the same payload; as long as no
+// tensor's levels were all chosen to be zero, which it learns too late for the bin `tensor_zero`.
+void test_choosing_and_being_given_levels_write_the_same_bytes() {
+  for (const Profile profile : kProfiles) {
+    UpdateSource source({{30, 40}, {1, 77}}, 106);
+    StreamState choosing(source.shapes(), profile);
+    StreamState given(source.shapes(), profile);
+    const Steps steps(2, std::bit_cast<std::uint32_t>(1.2F));
+    CodedLevels chosen;
+    CodedLevels repeated;
+    check(encode_values(choosing, source.next(), steps, 0.1F, chosen).ok(), "values coded");
+    check(encode_levels(given, chosen.levels, steps, repeated).ok(), "levels coded");
+    check_equal(repeated.payload, chosen.payload);
+    check(given.to_bytes() == choosing.to_bytes(), "equal states");
+  }
+}
+
+// Adapted contexts and history make the same stream cheaper than coding each update afresh.
+void test_stream_is_cheaper_than_separate_updates() {
+  for (const Profile profile : kProfiles) {
+    UpdateSource source({{50, 60}}, 107);
+    StreamState stream(source.shapes(), profile);
+    std::size_t n_stream_bytes = 0;
+    std::size_t n_separate_bytes = 0;
+    for (int round = 0; round < 8; ++round) {
+      const std::vector<float> values = source.next();
+      const Steps steps{std::bit_cast<std::uint32_t>(1.0F)};
+      CodedLevels coded;
+      check(encode_values(stream, values, steps, 0.1F, coded).ok(), "values coded");
+      n_stream_bytes += coded.payload.size();
+      StreamState fresh(source.shapes(), profile);
+      check(encode_levels(fresh, coded.levels, steps, coded).ok(), "levels coded");
+      n_separate_bytes += coded.payload.size();
+    }
+    check(10 * n_stream_bytes < 9 * n_separate_bytes, "a tenth saved at least");
+  }
+}
+
+}  // namespace
+}  // namespace fl_deepcabac::testing
+
+int main() {
+  using namespace fl_deepcabac::testing;
+  return run_tests({
+      {"levels_of_any_density_and_size_come_back", test_levels_of_any_density_and_size_come_back},
+      {"each_shape_comes_back_alone", test_each_shape_comes_back_alone},
+      {"extreme_levels_come_back", test_extreme_levels_come_back},
+      {"changing_steps_come_back", test_changing_steps_come_back},
+      {"nothing_to_code_is_an_empty_payload", test_nothing_to_code_is_an_empty_payload},
+      {"zero_tensors_keep_their_step_and_soon_cost_nothing",
+       test_zero_tensors_keep_their_step_and_soon_cost_nothing},
+      {"tensor_costs_add_up_to_the_payload", test_tensor_costs_add_up_to_the_payload},
+      {"chosen_levels_come_back_over_many_rounds", test_chosen_levels_come_back_over_many_rounds},
+      {"choosing_and_being_given_levels_write_the_same_bytes",
+       test_choosing_and_being_given_levels_write_the_same_bytes},
+      {"stream_is_cheaper_than_separate_updates", test_stream_is_cheaper_than_separate_updates},
+  });
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fl_deepcabac/mixed_contexts.hpp"
+
+#include <memory>
+#include <set>
+
+#include "check.hpp"
+#include "random.hpp"
+
+namespace fl_deepcabac::testing {
+namespace {
+
+// Numbers of the saved state (spec 10.2): what "fast" has, eleven bins of four sets, and two sets
+// for the sign.
+void test_every_model_and_mixer_is_visited_once() {
+  const auto contexts = std::make_unique<MixedContexts>();
+  std::set<const void*> visited;
+  std::size_t n_models = 0;
+  std::size_t n_mixers = 0;
+  std::size_t n_weights = 0;
+  MixedContexts::visit_models(*contexts, [&](const BitModel& model) {
+    visited.insert(&model);
+    ++n_models;
+  });
+  MixedContexts::visit_mixers(*contexts, [&](const auto& mixer) {
+    visited.insert(&mixer);
+    ++n_mixers;
+    n_weights += mixer.weights.size();
+  });
+  check_equal(n_models, 708U + 11 * (24 * 17 + 12 * 12 + 16 * 16 + 24 * 24) + 24 * 17 + 3 * 3 * 9);
+  check_equal(n_mixers, 11U * 24 + 24);
+  check_equal(n_weights, 11U * 24 * 5 + 24 * 3);
+  check_equal(visited.size(), n_models + n_mixers);
+}
+
+LevelFeatures random_features(Random& random) {
+  return {.history_class = random.below(kHistoryClasses),
+          .spatial_class = random.below(kSpatialClasses),
+          .magnitude_class = random.below(kMagnitudeClasses),
+          .sign_class = random.below(kSignClasses),
+          .left_signum = random.below(kSignumClasses),
+          .signed_class = random.below(kSignedClasses),
+          .left_class = random.below(kNearClasses),
+          .up_class = random.below(kNearClasses),
+          .column_class = random.below(kScaleClasses),
+          .row_class = random.below(kScaleClasses),
+          .around_class = random.below(kHistoryClasses),
+          .around_sign_class = random.below(kSignClasses),
+          .up_signum = random.below(kSignumClasses)};
+}
+
+std::size_t count_moved_models(const MixedContexts& contexts) {
+  std::size_t n_moved = 0;
+  MixedContexts::visit_models(
+      contexts, [&](const BitModel& model) { n_moved += model.count != 0 ? 1U : 0U; });
+  return n_moved;
+}
+
+void test_each_bin_moves_its_own_models_only() {
+  Random random(51);
+  for (int i = 0; i < 30; ++i) {
+    const LevelFeatures level = random_features(random);
+    const auto contexts = std::make_unique<MixedContexts>();
+    contexts->significant(level).update(true);
+    check_equal(count_moved_models(*contexts), 5U);
+    contexts->negative(level).update(true);
+    check_equal(count_moved_models(*contexts), 8U);
+    for (int k = 1; k <= kGreaterBins; ++k) {
+      contexts->greater(level, k).update(false);
+      check_equal(count_moved_models(*contexts), 8U + 5U * static_cast<unsigned>(k));
+    }
+    contexts->tensor_zero().update(true);
+    contexts->block_coded({true, false, 3}).update(true);
+    contexts->remainder_prefix(2).update(true);
+    check_equal(count_moved_models(*contexts), 61U);
+  }
+}
+
+// Bins of one class repeat until the mixture is sure of them; another class is still undecided.
+void test_bins_of_a_class_are_learnt() {
+  Random random(52);
+  const auto contexts = std::make_unique<MixedContexts>();
+  const LevelFeatures level{};
+  for (int i = 0; i < 300; ++i) {
+    contexts->significant(level).update(true);
+    contexts->negative(level).update(false);
+  }
+  check(contexts->significant(level).probability() > 65000, "significance to be learnt");
+  check(contexts->negative(level).probability() < 500, "the sign to be learnt");
+  check_near(contexts->greater(level, 1).probability(), 32768.0, 200.0);
+}
+
+}  // namespace
+}  // namespace fl_deepcabac::testing
+
+int main() {
+  using namespace fl_deepcabac::testing;
+  return run_tests({
+      {"every_model_and_mixer_is_visited_once", test_every_model_and_mixer_is_visited_once},
+      {"each_bin_moves_its_own_models_only", test_each_bin_moves_its_own_models_only},
+      {"bins_of_a_class_are_learnt", test_bins_of_a_class_are_learnt},
+  });
+}
