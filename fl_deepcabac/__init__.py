@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compress federated-learning updates with DeepCABAC.
+
+`UpdateEncoder` and `UpdateDecoder` are the two ends of one stream of updates; `compress` and
+`decompress` code a single one. `fl_deepcabac.flower` plugs them into Flower.
+"""
+
+from fl_deepcabac._native import __version__
+from fl_deepcabac.codec import DecodedUpdate, EncodedUpdate, decode_update, encode_update
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.errors import (
+    ConfigError,
+    CorruptPacketError,
+    DecodeError,
+    DeepCabacError,
+    EncodeError,
+    LevelRangeError,
+    LimitExceededError,
+    NonFiniteError,
+    SchemaMismatchError,
+    StateMismatchError,
+    TruncatedPacketError,
+    UnsupportedVersionError,
+)
+from fl_deepcabac.packet import FORMAT_VERSION, PacketHeader, inspect_packet
+from fl_deepcabac.report import TensorReport, UpdateReport
+from fl_deepcabac.schema import Schema, TensorSpec
+from fl_deepcabac.stream import StreamState
+from fl_deepcabac.update_stream import UpdateDecoder, UpdateEncoder, compress, decompress
+
+__all__ = [
+    "FORMAT_VERSION",
+    "CodecConfig",
+    "ConfigError",
+    "CorruptPacketError",
+    "DecodeError",
+    "DecodedUpdate",
+    "DeepCabacError",
+    "EncodeError",
+    "EncodedUpdate",
+    "LevelRangeError",
+    "LimitExceededError",
+    "NonFiniteError",
+    "PacketHeader",
+    "Schema",
+    "SchemaMismatchError",
+    "StateMismatchError",
+    "StreamState",
+    "TensorReport",
+    "TensorSpec",
+    "TruncatedPacketError",
+    "UnsupportedVersionError",
+    "UpdateDecoder",
+    "UpdateEncoder",
+    "UpdateReport",
+    "__version__",
+    "compress",
+    "decode_update",
+    "decompress",
+    "encode_update",
+    "inspect_packet",
+]

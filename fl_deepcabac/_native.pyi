@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+MAX_LEVEL: int
+
+class StatusError(ValueError): ...
+
+class StreamState:
+    def __init__(self, shapes: Sequence[tuple[int, int]], profile: int) -> None: ...
+    def to_bytes(self) -> bytes: ...
+    def load_bytes(self, arg0: bytes, /) -> StreamState: ...
+
+# (payload, all levels, step of each tensor, cost of each tensor in 2^-8 bit, state after)
+_Coded = tuple[bytes, NDArray[np.int32], NDArray[np.float32], NDArray[np.uint64], StreamState]
+
+def encode_levels(
+    state: StreamState, levels: NDArray[np.int32], steps: NDArray[np.float32]
+) -> _Coded: ...
+def encode_values(
+    state: StreamState, values: NDArray[np.float32], steps: NDArray[np.float32], price: float
+) -> _Coded: ...
+def decode_levels(state: StreamState, payload: bytes) -> _Coded: ...
+def quantize_uniform(
+    values: NDArray[np.float32], step: float, dead_zone: float
+) -> NDArray[np.int32]: ...
+def dequantize(levels: NDArray[np.int32], step: float) -> NDArray[np.float32]: ...

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which step each tensor gets: how the bits are shared out (docs/decisions/0004).
+
+An encoder's matter only: steps travel in the packet. Relative steps are rounded to three bits of
+mantissa, so that a step that hardly moves costs one bin a packet.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_deepcabac.arrays import level_slices
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.schema import Schema
+
+__all__ = ["allocate_steps", "share_by_size"]
+
+# Steps outside are no steps of the format (spec 9).
+MIN_STEP, MAX_STEP = 2.0**-100, 2.0**100
+# Small tensors get steps down to this part of the largest tensor's.
+FINEST_SHARE = 0.2
+# A relative step keeps this many bits of its float32 mantissa, the most significant of 23.
+MANTISSA_BITS = 3
+
+
+def share_by_size(n_elements: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return each tensor's part of the relative step.
+
+    Parameters
+    ----------
+    n_elements : ndarray, int64, shape (n_tensors,)
+
+    Returns
+    -------
+    ndarray, float64, shape (n_tensors,)
+        ``sqrt(n / max(n))``, at least 0.2: where the relative error of every tensor matters alike,
+        bits are best spent in this ratio, because a step half as wide costs ``n`` bits more.
+    """
+    largest = max(1, int(n_elements.max(initial=1)))
+    return np.maximum(np.sqrt(n_elements / largest), FINEST_SHARE)
+
+
+def allocate_steps(
+    values: NDArray[np.float32], *, schema: Schema, config: CodecConfig
+) -> NDArray[np.float32]:
+    """Choose the step of every level-coded tensor.
+
+    Parameters
+    ----------
+    values : ndarray, float32, shape (n,)
+        All level-coded tensors of the update end to end.
+    schema : Schema
+    config : CodecConfig
+
+    Returns
+    -------
+    ndarray, float32, shape (n_level_tensors,)
+        In the units of the update, within the bounds of the format.
+    """
+    specs = schema.level_tensors
+    if config.step is not None:
+        return np.full(len(specs), config.step, np.float32)
+    n_elements = np.array([spec.n_elements for spec in specs], np.int64)
+    shares = share_by_size(n_elements) if config.allocation == "size" else np.ones(len(specs))
+    scales = np.array([_root_mean_square(values[place]) for _, place in level_slices(schema)])
+    wanted = float(config.relative_step or 0.0) * shares * scales
+    # A tensor of zeros is coded without a step; any valid one will do.
+    wanted = np.clip(np.where(scales > 0, wanted, 1.0), MIN_STEP, MAX_STEP)
+    return _round_mantissa(wanted.astype(np.float32))
+
+
+def _root_mean_square(values: NDArray[np.float32]) -> float:
+    """Root of the mean square, summed in float64; 0 for an empty tensor."""
+    if values.size == 0:
+        return 0.0
+    wide = values.astype(np.float64)
+    return float(np.sqrt(np.mean(wide * wide)))
+
+
+def _round_mantissa(steps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round positive normal float32 numbers to `MANTISSA_BITS` bits of mantissa."""
+    dropped = 23 - MANTISSA_BITS
+    bits = steps.view(np.uint32) + np.uint32(1 << (dropped - 1))
+    rounded = (bits >> np.uint32(dropped)) << np.uint32(dropped)
+    return np.minimum(rounded.view(np.float32), np.float32(MAX_STEP))

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks at the boundary: what the caller's arrays become before any coding.
+
+After `flatten_values` and `join_exact` only contiguous vectors are left: one of float32 values for
+all tensors that are coded as levels, one of bytes for all tensors that travel exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_deepcabac.errors import NonFiniteError, SchemaMismatchError
+from fl_deepcabac.schema import Schema, TensorSpec
+
+__all__ = [
+    "check_update",
+    "flatten_values",
+    "join_exact",
+    "level_slices",
+    "split_exact",
+    "unflatten_values",
+]
+
+Update = Mapping[str, NDArray[np.generic]]
+
+
+def check_update(update: Update, schema: Schema) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays in schema order.
+
+    Parameters
+    ----------
+    update : mapping of str to ndarray
+    schema : Schema
+
+    Returns
+    -------
+    dict of str to ndarray
+
+    Raises
+    ------
+    SchemaMismatchError
+        If names, shapes or dtypes differ from the schema.
+    NonFiniteError
+        If a float tensor that is coded as levels holds NaN or infinity.
+    """
+    expected = {spec.name for spec in schema.tensors}
+    if missing := sorted(expected - update.keys()):
+        raise SchemaMismatchError(f"update: expected the tensors of the schema, missing {missing}")
+    if surplus := sorted(update.keys() - expected):
+        raise SchemaMismatchError(
+            f"update: expected the tensors of the schema only, found {surplus} as well"
+        )
+    arrays = {spec.name: np.asarray(update[spec.name]) for spec in schema.tensors}
+    for spec in schema.tensors:
+        array = arrays[spec.name]
+        found = (array.dtype.name, array.shape)
+        if found != (spec.dtype, spec.shape):
+            raise SchemaMismatchError(
+                f"tensor {spec.name!r}: expected {spec.dtype} of shape {spec.shape}, "
+                f"found {found[0]} of shape {found[1]}"
+            )
+        if not spec.is_exact:
+            _check_finite(spec.name, array)
+    return arrays
+
+
+def _check_finite(name: str, array: NDArray[np.generic]) -> None:
+    """Raise `NonFiniteError` at the first NaN or infinity."""
+    is_finite = np.isfinite(array)
+    if not is_finite.all():
+        index = tuple(int(i) for i in np.argwhere(~is_finite)[0])
+        raise NonFiniteError(name, index, float(array[index]))
+
+
+def level_slices(schema: Schema) -> Iterator[tuple[TensorSpec, slice]]:
+    """Yield each level-coded tensor with its place in the flat vectors."""
+    begin = 0
+    for spec in schema.level_tensors:
+        yield spec, slice(begin, begin + spec.n_elements)
+        begin += spec.n_elements
+
+
+def flatten_values(arrays: Update, schema: Schema) -> NDArray[np.float32]:
+    """Join the level-coded tensors, row-major, into one float32 vector.
+
+    A float64 value beyond float32 becomes infinity here and is reported by the quantiser as too
+    many steps away from zero.
+    """
+    values = np.empty(sum(spec.n_elements for spec in schema.level_tensors), np.float32)
+    with np.errstate(over="ignore"):
+        for spec, place in level_slices(schema):
+            values[place] = arrays[spec.name].reshape(-1)
+    return values
+
+
+def unflatten_values(values: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
+    """Give one tensor's values their shape and dtype; float16 saturates at its largest value."""
+    if spec.dtype == "float16":
+        bound = np.float32(np.finfo(np.float16).max)
+        values = np.clip(values, -bound, bound)
+    return values.reshape(spec.shape).astype(spec.dtype, copy=False)
+
+
+def join_exact(arrays: Update, schema: Schema) -> bytes:
+    """Join the exact tensors, row-major and little-endian."""
+    return b"".join(
+        np.ascontiguousarray(arrays[spec.name]).astype(_little_endian(spec), copy=False).tobytes()
+        for spec in schema.exact_tensors
+    )
+
+
+def split_exact(joined: bytes, schema: Schema) -> dict[str, NDArray[np.generic]]:
+    """Take apart what `join_exact` joined; `joined` holds exactly the bytes of the schema."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    begin = 0
+    for spec in schema.exact_tensors:
+        flat = np.frombuffer(joined, _little_endian(spec), spec.n_elements, offset=begin)
+        arrays[spec.name] = flat.reshape(spec.shape).astype(spec.dtype)
+        begin += spec.raw_bytes
+    return arrays
+
+
+def _little_endian(spec: TensorSpec) -> np.dtype[np.generic]:
+    return np.dtype(spec.dtype).newbyteorder("<")

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An update to a packet and back: the straight line of the package.
+
+Encoding: flatten, allocate steps, quantise and code, write the packet. Decoding: parse, decode
+levels, dequantise. Both are functions from one immutable `StreamState` to the next, so a call that
+raises has changed nothing; the classes of `update_stream` keep the state between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_deepcabac.allocation import allocate_steps
+from fl_deepcabac.arrays import (
+    check_update,
+    flatten_values,
+    join_exact,
+    level_slices,
+    split_exact,
+    unflatten_values,
+)
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.entropy import CodedLevels, decode_levels, encode_levels, encode_values
+from fl_deepcabac.errors import (
+    ConfigError,
+    CorruptPacketError,
+    LevelCoderError,
+    LevelRangeError,
+    SchemaMismatchError,
+    StateMismatchError,
+)
+from fl_deepcabac.packet import (
+    FLAGS_OFFSET,
+    HEADER_BYTES,
+    SEQUENCE_LIMIT,
+    PacketHeader,
+    parse_packet,
+    write_packet,
+)
+from fl_deepcabac.quantize import dequantize, quantize
+from fl_deepcabac.report import (
+    UpdateReport,
+    report_exact,
+    report_levels,
+    root_mean_square_error,
+)
+from fl_deepcabac.schema import Schema
+from fl_deepcabac.stream import StreamState
+
+__all__ = [
+    "DecodedUpdate",
+    "EncodedUpdate",
+    "decode_update",
+    "encode_update",
+]
+
+Update = Mapping[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[np.generic]]
+MAX_LEVEL = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedUpdate:
+    """One coded update.
+
+    Parameters
+    ----------
+    packet : bytes
+        What travels.
+    report : UpdateReport
+        What it cost.
+    decoded : dict of str to ndarray
+        What the decoder will see, bit for bit.
+    state : StreamState
+        The stream after this packet.
+    """
+
+    packet: bytes
+    report: UpdateReport
+    decoded: Arrays
+    state: StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedUpdate:
+    """One decoded packet.
+
+    Parameters
+    ----------
+    update : dict of str to ndarray
+        Names, shapes and dtypes of the schema.
+    report : UpdateReport
+        What the packet cost; errors are unknown on this side.
+    state : StreamState
+        The stream after this packet.
+    """
+
+    update: Arrays
+    report: UpdateReport
+    state: StreamState
+
+
+def encode_update(
+    update: Update, *, schema: Schema, config: CodecConfig, state: StreamState
+) -> EncodedUpdate:
+    """Quantise and code an update against the state of a stream.
+
+    Parameters
+    ----------
+    update : mapping of str to ndarray
+        The tensors of the schema; floats must be finite.
+    schema : Schema
+    config : CodecConfig
+    state : StreamState
+        Not changed.
+
+    Returns
+    -------
+    EncodedUpdate
+
+    Raises
+    ------
+    SchemaMismatchError
+        If names, shapes or dtypes differ from the schema, or the state is another model's.
+    ConfigError
+        If the state has another profile.
+    NonFiniteError
+        If a float tensor holds NaN or infinity.
+    LevelRangeError
+        If a value is more than ``2**24`` steps away from zero.
+
+    Notes
+    -----
+    The GIL is released while levels are chosen and coded. Time O(n).
+    """
+    _check_state(state, schema, config)
+    arrays = check_update(update, schema)
+    values = flatten_values(arrays, schema)
+    steps = allocate_steps(values, schema=schema, config=config)
+    coded = _quantise_and_code(values, steps, schema=schema, config=config, state=state)
+    packet = write_packet(
+        schema=schema,
+        profile=state.profile,
+        base_state_digest=state.digest,
+        sequence_number=state.sequence_number,
+        is_fresh=state.is_fresh,
+        exact=join_exact(arrays, schema),
+        payload=coded.payload,
+    )
+    decoded = _reconstruct(coded, schema) | {
+        spec.name: np.array(arrays[spec.name], dtype=spec.dtype) for spec in schema.exact_tensors
+    }
+    report = _report(coded, schema, len(packet), len(coded.payload), decoded, arrays)
+    after = state.after(packet, coded.state)
+    return EncodedUpdate(packet, report, _in_order(decoded, schema), after)
+
+
+def decode_update(packet: bytes, *, schema: Schema, state: StreamState) -> DecodedUpdate:
+    """Decode a packet that was coded against an equal state.
+
+    Parameters
+    ----------
+    packet : bytes
+    schema : Schema
+    state : StreamState
+        Not changed.
+
+    Returns
+    -------
+    DecodedUpdate
+
+    Raises
+    ------
+    TruncatedPacketError, CorruptPacketError, UnsupportedVersionError, LimitExceededError
+        If the bytes are at fault.
+    SchemaMismatchError
+        If the packet belongs to another model.
+    ConfigError
+        If the packet was coded with another profile.
+    StateMismatchError
+        If the packet was coded against another state.
+
+    Notes
+    -----
+    The GIL is released while levels are decoded. Memory is bounded by the schema.
+    """
+    parsed = parse_packet(packet, schema)
+    _check_base(parsed.header, state)
+    payload_begin = len(packet) - len(parsed.payload)
+    coded = decode_levels(state.levels, parsed.payload, offset=payload_begin)
+    decoded = _reconstruct(coded, schema) | split_exact(parsed.exact, schema)
+    report = _report(coded, schema, len(packet), len(parsed.payload), decoded)
+    return DecodedUpdate(_in_order(decoded, schema), report, state.after(packet, coded.state))
+
+
+def _quantise_and_code(
+    values: NDArray[np.float32],
+    steps: NDArray[np.float32],
+    *,
+    schema: Schema,
+    config: CodecConfig,
+    state: StreamState,
+) -> CodedLevels:
+    """Choose levels as the config says and code them; name the tensor when a value is too large."""
+    begin = 0
+    try:
+        if config.quantizer == "rdoq":
+            return encode_values(state.levels, values, steps, rd_lambda=config.rd_lambda)
+        dead_zone = config.dead_zone if config.quantizer == "deadzone" else 0.5
+        levels = np.empty(values.size, np.int32)
+        for (_, place), step in zip(level_slices(schema), steps, strict=True):
+            begin = place.start
+            levels[place] = quantize(values[place], float(step), dead_zone=dead_zone)
+        return encode_levels(state.levels, levels, steps)
+    except LevelCoderError as error:
+        position = begin + error.position
+        for (spec, place), step in zip(level_slices(schema), steps, strict=True):
+            if place.start <= position < place.stop:
+                raise LevelRangeError(
+                    spec.name, float(values[position]), step=float(step), limit=MAX_LEVEL
+                ) from None
+        raise
+
+
+def _check_state(state: StreamState, schema: Schema, config: CodecConfig) -> None:
+    """Refuse to encode against the state of another model or profile."""
+    if state.schema_digest != schema.digest:
+        raise SchemaMismatchError(
+            f"stream state: expected schema {schema.digest.hex()}, "
+            f"found {state.schema_digest.hex()}"
+        )
+    if state.profile != config.profile:
+        raise ConfigError(
+            "profile", expected=f"{state.profile}, as in the state", found=config.profile
+        )
+
+
+def _check_base(header: PacketHeader, state: StreamState) -> None:
+    """Refuse a packet that was not coded against this state."""
+    if header.profile != state.profile:
+        raise ConfigError(
+            "profile", expected=f"{header.profile}, as in the packet", found=state.profile
+        )
+    if header.base_state_digest != state.digest:
+        raise StateMismatchError(expected=state.digest, found=header.base_state_digest)
+    expected = (state.is_fresh, state.sequence_number % SEQUENCE_LIMIT)
+    found = (header.is_fresh, header.sequence_number)
+    if found != expected:
+        raise CorruptPacketError(
+            "flags and sequence number",
+            FLAGS_OFFSET,
+            expected=f"fresh {expected[0]} and packet {expected[1]} of the stream",
+            found=f"{found[0]} and {found[1]}",
+        )
+
+
+def _reconstruct(coded: CodedLevels, schema: Schema) -> Arrays:
+    """Turn levels back into tensors."""
+    return {
+        spec.name: unflatten_values(dequantize(coded.levels[place], float(step)), spec)
+        for (spec, place), step in zip(level_slices(schema), coded.steps, strict=True)
+    }
+
+
+def _in_order(arrays: Arrays, schema: Schema) -> Arrays:
+    return {spec.name: arrays[spec.name] for spec in schema.tensors}
+
+
+def _report(
+    coded: CodedLevels,
+    schema: Schema,
+    packet_bytes: int,
+    payload_bytes: int,
+    decoded: Arrays,
+    original: Arrays | None = None,
+) -> UpdateReport:
+    """Say what the packet cost, and what it left out where the original is at hand."""
+    exact_bytes = packet_bytes - payload_bytes - HEADER_BYTES
+    reports = report_exact(schema, n_bytes=exact_bytes, arrays=decoded) | report_levels(
+        schema,
+        n_bytes=payload_bytes,
+        levels=coded.levels,
+        steps=coded.steps,
+        costs=coded.costs,
+        errors={
+            spec.name: root_mean_square_error(original[spec.name], decoded[spec.name])
+            for spec in schema.level_tensors
+            if original is not None
+        },
+    )
+    tensors = tuple(reports[spec.name] for spec in schema.tensors)
+    return UpdateReport(tensors, packet_bytes, HEADER_BYTES, schema.raw_bytes)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A packet in a file, together with the schema and the settings that its decoder needs.
+
+On the wire both sides know these; a file must carry them. All integers are little-endian::
+
+    offset  bytes  content
+    0       4      magic "DCBC"
+    4       1      version of this layout, 1
+    5       3      zero
+    8       4      length of the description
+    12      8      length of the packet
+    20      4      CRC-32 of the description (a packet has its own)
+    24             description: UTF-8 JSON object with "config" and "schema"
+                   packet, to the end of the file
+
+Invariant: every byte is accounted for, and lengths are checked against the file before use.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import secrets
+import struct
+import zlib
+from pathlib import Path
+
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.errors import CorruptPacketError, TruncatedPacketError, UnsupportedVersionError
+from fl_deepcabac.schema import Schema
+
+__all__ = [
+    "CONTAINER_VERSION",
+    "container_bytes",
+    "is_container",
+    "parse_container",
+    "read_container",
+    "write_atomically",
+    "write_container",
+]
+
+CONTAINER_VERSION = 1
+_MAGIC = b"DCBC"
+_HEADER = struct.Struct("<4sB3sIQI")
+
+
+def write_container(path: Path, packet: bytes, schema: Schema, config: CodecConfig) -> None:
+    """Write a container, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists.
+    packet : bytes
+        Coded against a fresh state, or no one can read it from the file alone.
+    schema : Schema
+        Of the update in the packet.
+    config : CodecConfig
+        That the packet was made with.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    write_atomically(path, container_bytes(packet, schema, config))
+
+
+def read_container(path: Path) -> tuple[bytes, Schema, CodecConfig]:
+    """Read what `write_container` wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    tuple of (bytes, Schema, CodecConfig)
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    TruncatedPacketError, CorruptPacketError, UnsupportedVersionError
+        As `parse_container`.
+    """
+    return parse_container(path.read_bytes())
+
+
+def container_bytes(packet: bytes, schema: Schema, config: CodecConfig) -> bytes:
+    """Return the content of a container file.
+
+    Parameters
+    ----------
+    packet, schema, config
+        As for `write_container`.
+
+    Returns
+    -------
+    bytes
+    """
+    description = json.dumps(
+        {"config": json.loads(config.to_json()), "schema": json.loads(schema.to_json())},
+        sort_keys=True,
+        separators=(",", ":"),
+    ).encode()
+    header = _HEADER.pack(
+        _MAGIC,
+        CONTAINER_VERSION,
+        bytes(3),
+        len(description),
+        len(packet),
+        zlib.crc32(description),
+    )
+    return header + description + packet
+
+
+def is_container(content: bytes) -> bool:
+    """Say whether bytes start as a container does; a bare packet does not."""
+    return content[: len(_MAGIC)] == _MAGIC
+
+
+def parse_container(content: bytes) -> tuple[bytes, Schema, CodecConfig]:
+    """Read the content of a container file.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    tuple of (bytes, Schema, CodecConfig)
+        The packet is taken out, not checked: its decoder does that.
+
+    Raises
+    ------
+    TruncatedPacketError
+        If the file ends too early.
+    UnsupportedVersionError
+        If the layout is newer than this package.
+    CorruptPacketError
+        If the bytes contradict the layout.
+    """
+    if not is_container(content) and not _MAGIC.startswith(content):
+        raise CorruptPacketError("container magic", 0, expected=repr(_MAGIC), found=content[:4])
+    if len(content) < _HEADER.size:
+        raise TruncatedPacketError(needed=_HEADER.size, available=len(content))
+    _, version, reserved, n_description_bytes, n_packet_bytes, crc32 = _HEADER.unpack_from(content)
+    if version > CONTAINER_VERSION:
+        raise UnsupportedVersionError(found=version, supported=CONTAINER_VERSION)
+    if version < 1 or any(reserved):
+        found = content[4:8].hex()
+        raise CorruptPacketError("container version", 4, expected="01000000", found=found)
+    packet_start = _HEADER.size + n_description_bytes
+    n_bytes = packet_start + n_packet_bytes
+    if len(content) < n_bytes:
+        raise TruncatedPacketError(needed=n_bytes, available=len(content))
+    if len(content) > n_bytes:
+        found = f"{len(content) - n_bytes} bytes"
+        raise CorruptPacketError("container end", n_bytes, expected="the end", found=found)
+    description = content[_HEADER.size : packet_start]
+    if zlib.crc32(description) != crc32:
+        raise CorruptPacketError(
+            "container description",
+            _HEADER.size,
+            expected=f"CRC-32 {crc32:08x}",
+            found=f"{zlib.crc32(description):08x}",
+        )
+    schema, config = _parse_description(description)
+    return content[packet_start:], schema, config
+
+
+def _parse_description(description: bytes) -> tuple[Schema, CodecConfig]:
+    """Read schema and settings; the CRC has matched, so a fault here is the writer's."""
+    try:
+        values = json.loads(description)
+        schema = Schema.from_json(json.dumps(values["schema"]))
+        config = CodecConfig.from_json(json.dumps(values["config"]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CorruptPacketError(
+            "container description", _HEADER.size, expected="schema and config", found=error
+        ) from error
+    return schema, config
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside its place, then give it its name.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists.
+    content : bytes
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there before is then untouched.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "expected the name of a file, found a folder", str(path)
+        )
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Golden streams, their writer and their reader."""

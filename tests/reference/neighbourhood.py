@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies around a level, put into the classes that choose its contexts (spec 7.2).
+
+The levels of a tensor are filled in as they become known; those that are not, and those of blocks
+that are not coded, count as zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reference.history import signed_value_of, value_of
+from reference.mixing import clip
+
+LEVEL_CLIP = 127
+
+
+def half_octave(value: int) -> int:
+    """Return H(v): two classes for each doubling."""
+    if value < 2:
+        return value
+    t = value.bit_length() - 1
+    return 1 + 2 * t + (value >> (t - 1) & 1)
+
+
+def capped(value: int, n_classes: int) -> int:
+    """Return C(v, m)."""
+    return min(half_octave(value), n_classes - 1)
+
+
+def signum_class(level: int) -> int:
+    """Return 0, 1, 2 for a number below, at, above zero."""
+    return 0 if level < 0 else 1 if level == 0 else 2
+
+
+def sign_class(code: int) -> int:
+    """Return how surely a signed code speaks for one sign: 4 when it does not."""
+    t = sum(abs(code) >= threshold for threshold in (2, 8, 16, 32))
+    return 4 + t if code >= 0 else 4 - t
+
+
+def truncated_half(value: int) -> int:
+    """Return value / 2, towards zero."""
+    return -(-value // 2) if value < 0 else value // 2
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of one position, by the names of the table in 7.2."""
+
+    history: int
+    spatial: int
+    magnitude: int
+    sign: int
+    left_signum: int
+    signed: int
+    left: int
+    up: int
+    column: int
+    row: int
+    around: int
+    around_sign: int
+    up_signum: int
+
+
+class Neighbourhood:
+    """The levels of one tensor as far as they are known, and the scales learned from them."""
+
+    def __init__(
+        self, n_rows: int, n_columns: int, magnitudes: list[int], signs: list[int]
+    ) -> None:
+        self.n_columns = n_columns
+        self.has_rows = n_rows > 1
+        self.up_distance = max(n_columns, 2)
+        self.levels = [0] * (n_rows * n_columns)
+        self.magnitude_codes = magnitudes
+        self.signed_codes = signs
+        self.row_scale = 0
+        self.column_scales = [0] * n_columns
+
+    def put(self, i: int, level: int) -> None:
+        """Make a level known."""
+        self.levels[i] = clip(level, LEVEL_CLIP)
+
+    def level(self, i: int) -> int:
+        """Return L(i)."""
+        return self.levels[i] if i >= 0 else 0
+
+    def magnitude(self, i: int) -> int:
+        """Return M(i)."""
+        return abs(self.level(i))
+
+    def end_coded_block(self, begin: int, end: int) -> None:
+        """Move the scales; they are read within a block as they were at its start."""
+        for i in range(begin, end):
+            target = 256 * self.magnitude(i)
+            self.row_scale += target - self.row_scale >> 5
+            if self.has_rows:
+                x = i % self.n_columns
+                self.column_scales[x] += target - self.column_scales[x] >> 4
+
+    def block_classes(self, begin: int, end: int, left_is_coded: bool) -> tuple[int, int, int]:
+        """Return left, up and activity of a block."""
+        above = range(begin - self.up_distance, min(end - self.up_distance, begin))
+        up = any(self.level(j) != 0 for j in above)
+        activity = capped(sum(self.magnitude_codes[begin:end]) >> 5, 8)
+        return int(left_is_coded), int(up), activity
+
+    def classes(self, i: int) -> Classes:
+        """Return the classes of position i."""
+        u = self.up_distance
+        left = 2 * self.magnitude(i - 1) + self.magnitude(i - 2)
+        up = 2 * self.magnitude(i - u) + self.magnitude(i - u - 1) + self.magnitude(i - u + 1)
+        row = 3 * self.row_scale
+        column = 8 * self.column_scales[i % self.n_columns] if self.has_rows else 0
+        spatial = column + row + 26 * (left + up) >> 5
+
+        average = value_of(self.magnitude_codes[i])
+        signed_code = self.signed_codes[i]
+        before, after = max(i - 1, 0), min(i + 1, len(self.levels) - 1)
+        around = value_of(self.magnitude_codes[before]) + value_of(self.magnitude_codes[after])
+        around_code = truncated_half(self.signed_codes[before] + self.signed_codes[after])
+        t = min(half_octave(abs(signed_value_of(signed_code))) // 2, 8)
+
+        return Classes(
+            history=capped(average, 24),
+            spatial=capped(spatial, 16),
+            magnitude=capped(average + spatial >> 3, 24),
+            sign=sign_class(signed_code),
+            left_signum=signum_class(self.level(i - 1)),
+            signed=8 + t if signed_code >= 0 else 8 - t,
+            left=capped(left, 12),
+            up=capped(up, 12),
+            column=capped(column >> 5, 16),
+            row=capped(row >> 3, 16),
+            around=capped(around, 24),
+            around_sign=sign_class(around_code),
+            up_signum=signum_class(self.level(i - u)),
+        )

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets (spec 3, 4), values from levels (8), and what is refused, in the order of section 11."""
+
+from __future__ import annotations
+
+import copy
+import struct
+import zlib
+from dataclasses import dataclass
+
+import zstandard
+
+from reference.arithmetic_coder import Decoder, Encoder
+from reference.errors import Rejected
+from reference.level_coder import UpdateCoder
+from reference.stream import StreamState, Tensor
+
+HEADER_BYTES = 32
+LONGEST_VARINT = 5
+LARGEST_LEVEL = 1 << 24
+IS_FRESH, IS_MAX, HAS_EXACT, IS_ZSTD = 1, 2, 4, 8
+
+
+@dataclass
+class Decoded:
+    """The content of one packet: the exact bytes, and a step and levels for every other tensor."""
+
+    exact: bytes
+    steps: list[int]
+    levels: list[list[int]]
+    state: StreamState
+
+
+def values(levels: list[int], step: int, dtype: str) -> bytes:
+    """Return the little-endian values of levels (8).
+
+    A level and a step multiply exactly in Python's float64, so that packing as float32 rounds once.
+    """
+    width = struct.unpack("<f", struct.pack("<I", step))[0]
+    out = []
+    for level in levels:
+        (value,) = struct.unpack("<f", struct.pack("<f", level * width))
+        if dtype == "float16":
+            value = min(max(value, -65504.0), 65504.0)
+        out.append(struct.pack({"float16": "<e", "float32": "<f", "float64": "<d"}[dtype], value))
+    return b"".join(out)
+
+
+def encode(
+    state: StreamState, exact: bytes, steps: list[int], levels: list[list[int]], zstd: bool = False
+) -> tuple[bytes, StreamState]:
+    """Return the packet of given content and the state after it. The state given is not changed."""
+    after = copy.deepcopy(state)
+    encoder = Encoder()
+    update = UpdateCoder(encoder, after.levels)
+    for tensor, step, tensor_levels in zip(after.levels.tensors, steps, levels, strict=True):
+        update.tensor(tensor, step, tensor_levels)
+    body = encoder.finish()
+    flags = (IS_FRESH if state.n_packets == 0 else 0) | (IS_MAX if state.levels.profile else 0)
+    if exact:
+        section = zstandard.ZstdCompressor().compress(exact) if zstd else exact
+        flags |= HAS_EXACT | (IS_ZSTD if zstd else 0)
+        body = varint(len(section)) + section + body
+    tail = bytes([flags]) + (state.n_packets % (1 << 24)).to_bytes(3, "little")
+    tail += state.schema_digest + state.digest + body
+    packet = with_checksum(b"FDC\x01" + struct.pack("<I", 12 + len(tail)) + bytes(4) + tail)
+    after.move_on(packet)
+    return packet, after
+
+
+def with_checksum(packet: bytes) -> bytes:
+    """Return the packet with the CRC-32 it should have."""
+    blank = packet[:8] + bytes(4) + packet[12:]
+    return blank[:8] + struct.pack("<I", zlib.crc32(blank)) + blank[12:]
+
+
+def varint(value: int) -> bytes:
+    """Return a length in the shortest form of 4.1."""
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def decode(state: StreamState, packet: bytes) -> Decoded:
+    """Return what a packet holds and the state after it. The state given is not changed."""
+    flags, body = check_header(state, packet)
+    section, payload = split_body(flags, body)
+    if packet[16:24] != state.schema_digest:
+        raise Rejected("schema mismatch", 9)
+    exact = check_exact(flags, section, sum(t.n_bytes for t in state.schema if t.is_exact))
+    check_bools(exact_parts(state.schema, exact), state.schema)
+    if bool(flags & IS_MAX) != bool(state.levels.profile):
+        raise Rejected("settings", 11)
+    if packet[24:32] != state.digest:
+        raise Rejected("state mismatch", 12)
+    number = int.from_bytes(packet[13:16], "little")
+    if (flags & IS_FRESH, number) != (int(state.n_packets == 0), state.n_packets % (1 << 24)):
+        raise Rejected("corrupt", 13)
+
+    after = copy.deepcopy(state)
+    decoder = Decoder(payload)
+    update = UpdateCoder(decoder, after.levels)
+    levels = [update.tensor(t, 0, [0] * len(t.magnitudes)) for t in after.levels.tensors]
+    decoder.finish()
+    if payload and not any(levels):
+        raise Rejected("corrupt", 15)
+    if any(abs(level) > LARGEST_LEVEL for tensor_levels in levels for level in tensor_levels):
+        raise Rejected("corrupt", 16)
+    after.move_on(packet)
+    return Decoded(exact, [t.step for t in after.levels.tensors], levels, after)
+
+
+def check_header(state: StreamState, packet: bytes) -> tuple[int, bytes]:
+    """Apply rules 1 to 7; return the flags and what follows the header."""
+    level_tensors = [t for t in state.schema if not t.is_exact]
+    n_exact = sum(t.n_bytes for t in state.schema if t.is_exact)
+    n_levels = sum(t.n_elements for t in level_tensors)
+    if len(packet) > 37 + 128 * len(level_tensors) + n_exact + 64 * n_levels:
+        raise Rejected("limit", 1)
+    if packet[:3] != b"FDC"[: len(packet)]:
+        raise Rejected("corrupt", 2)
+    if len(packet) > 3 and packet[3] != 1:
+        raise Rejected("unsupported" if packet[3] > 1 else "corrupt", 3)
+    if len(packet) < HEADER_BYTES:
+        raise Rejected("truncated", 4)
+    (length,) = struct.unpack_from("<I", packet, 4)
+    if length != len(packet):
+        raise Rejected("truncated" if length > len(packet) else "corrupt", 5)
+    if with_checksum(packet) != packet:
+        raise Rejected("corrupt", 6)
+    flags = packet[12]
+    if flags >> 4 or (flags & IS_ZSTD and not flags & HAS_EXACT):
+        raise Rejected("corrupt", 7)
+    return flags, packet[HEADER_BYTES:]
+
+
+def split_body(flags: int, body: bytes) -> tuple[bytes, bytes]:
+    """Apply rule 8; return the exact section without its length, and the payload."""
+    if not flags & HAS_EXACT:
+        return b"", body
+    length, position = 0, 0
+    byte = 128
+    while byte >= 128 and position < LONGEST_VARINT:
+        if position == len(body):
+            raise Rejected("truncated", 8)
+        byte = body[position]
+        length |= (byte & 127) << 7 * position
+        position += 1
+    if byte >= 128 or (byte == 0 and position > 1):
+        raise Rejected("corrupt", 8)
+    if length > len(body) - position:
+        raise Rejected("truncated", 8)
+    return body[position : position + length], body[position + length :]
+
+
+def check_exact(flags: int, section: bytes, n_expected: int) -> bytes:
+    """Apply rule 10; return the bytes of the exact tensors."""
+    if bool(flags & HAS_EXACT) != (n_expected > 0):
+        raise Rejected("corrupt", 10)
+    if flags & IS_ZSTD:
+        try:
+            n_stated = zstandard.frame_content_size(section)  # -1 where it says nothing
+            if n_stated > n_expected:
+                raise Rejected("limit", 10)
+            if n_stated != n_expected:
+                raise Rejected("corrupt", 10)
+            section = zstandard.ZstdDecompressor().decompress(section, allow_extra_data=False)
+        except zstandard.ZstdError:
+            raise Rejected("corrupt", 10) from None
+    if len(section) != n_expected:
+        raise Rejected("corrupt", 10)
+    return section
+
+
+def check_bools(parts: dict[str, bytes], schema: list[Tensor]) -> None:
+    """Apply the rest of rule 10: a bool is a zero or a one."""
+    for tensor in schema:
+        if tensor.is_exact and tensor.dtype == "bool" and set(parts[tensor.name]) - {0, 1}:
+            raise Rejected("corrupt", 10)
+
+
+def exact_parts(schema: list[Tensor], exact: bytes) -> dict[str, bytes]:
+    """Return the bytes of each exact tensor (4.1)."""
+    parts, position = {}, 0
+    for tensor in schema:
+        if tensor.is_exact:
+            parts[tensor.name] = exact[position : position + tensor.n_bytes]
+            position += tensor.n_bytes
+    return parts

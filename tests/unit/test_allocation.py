@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which step each tensor gets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fl_deepcabac as dc
+from fl_deepcabac.allocation import allocate_steps, share_by_size
+from fl_deepcabac.arrays import flatten_values
+
+SHAPES = {"large": (100, 100), "middle": (50, 50), "small": (10,)}
+
+
+def steps_of(scales: dict[str, float], **settings: object) -> dict[str, float]:
+    update = {
+        name: (scale * np.where(np.arange(np.prod(SHAPES[name])) % 2, 1, -1))
+        .astype(np.float32)
+        .reshape(SHAPES[name])
+        for name, scale in scales.items()
+    }
+    schema = dc.Schema.from_arrays(update)
+    config = dc.CodecConfig(**settings)
+    steps = allocate_steps(flatten_values(update, schema), schema=schema, config=config)
+    return dict(zip(update, steps.tolist(), strict=True))
+
+
+def test_absolute_step_goes_to_all_tensors() -> None:
+    steps = steps_of({"large": 1.0, "small": 9.0}, step=0.3)
+    assert list(steps.values()) == [np.float32(0.3)] * 2
+
+
+def test_relative_step_follows_the_root_mean_square() -> None:
+    steps = steps_of({"large": 1.0, "middle": 4.0}, relative_step=2.0, allocation="uniform")
+    assert steps == {"large": 2.0, "middle": 8.0}
+
+
+def test_relative_step_is_proportional_to_its_setting() -> None:
+    fine = steps_of({"large": 1.0, "small": 1.0}, relative_step=0.5)
+    coarse = steps_of({"large": 1.0, "small": 1.0}, relative_step=4.0)
+    assert {name: 8 * step for name, step in fine.items()} == coarse
+
+
+def test_allocation_by_size_gives_small_tensors_finer_steps() -> None:
+    steps = steps_of({"large": 1.0, "middle": 1.0, "small": 1.0}, relative_step=1.0)
+    assert steps["large"] == 1.0
+    assert steps["middle"] == 0.5  # a quarter of the weights, half the step
+    assert steps["small"] == pytest.approx(0.2, rel=1 / 16)  # the finest share
+    assert list(share_by_size(np.array([100, 25, 1]))) == [1.0, 0.5, 0.2]
+
+
+def test_steps_are_rounded_to_few_bits_so_that_they_repeat() -> None:
+    steps = {steps_of({"large": 1.0 + 0.001 * k}, relative_step=1.0)["large"] for k in range(20)}
+    assert steps == {1.0}
+    for scale in (0.7, 3.3e-5, 1.9e7):
+        step = steps_of({"large": scale}, relative_step=1.0)["large"]
+        assert np.float32(step).view(np.uint32) & 0xFFFFF == 0
+        assert step == pytest.approx(scale, rel=1 / 16)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-45, 1e-38, 3e38])
+def test_steps_stay_within_the_format(scale: float) -> None:
+    (step,) = steps_of({"large": scale}, relative_step=100.0).values()
+    assert 2.0**-100 <= step <= 2.0**100
+
+
+def test_schema_without_level_tensors_has_no_steps() -> None:
+    schema = dc.Schema.from_arrays({"i": np.zeros(3, np.int8)})
+    steps = allocate_steps(np.zeros(0, np.float32), schema=schema, config=dc.CodecConfig())
+    assert steps.shape == (0,)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: defaults, checks, and the text that travels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import configs, examples
+
+import fl_deepcabac as dc
+
+
+def test_config_without_a_step_uses_a_relative_one() -> None:
+    config = dc.CodecConfig()
+    assert config.step is None
+    assert config.relative_step is not None
+    assert config == dc.CodecConfig(relative_step=config.relative_step)
+
+
+def test_config_is_frozen() -> None:
+    config = dc.CodecConfig(step=0.5)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.step = 1.0  # type: ignore[misc]
+
+
+def test_config_stores_numbers_as_floats() -> None:
+    config = dc.CodecConfig(step=np.float32(0.5), rd_lambda=1)
+    assert (type(config.step), config.step) == (float, 0.5)
+    assert (type(config.rd_lambda), config.rd_lambda) == (float, 1.0)
+
+
+@examples(100)
+@given(configs())
+def test_config_json_round_trips(config: dc.CodecConfig) -> None:
+    again = dc.CodecConfig.from_json(config.to_json())
+    assert again == config
+    assert again.to_json() == config.to_json()
+    assert hash(again) == hash(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (field, value)
+        for field in ("step", "relative_step", "rd_lambda", "dead_zone")
+        for value in (-1.0, float("nan"), float("inf"), "1", True, [1.0], 1e200, 1j)
+    ]
+    + [
+        ("step", 0.0),
+        ("step", 2.0**-101),
+        ("step", 2.0**100 * 1.001),
+        ("relative_step", 0.0),
+        ("rd_lambda", None),
+        ("dead_zone", 0.49),
+        ("dead_zone", 1.0),
+        ("profile", "slow"),
+        ("profile", None),
+        ("profile", 0),
+        ("quantizer", "trellis"),
+        ("allocation", "none"),
+        ("error_feedback", 1),
+        ("error_feedback", None),
+    ],
+)
+def test_config_refuses_values_out_of_range(field: str, value: Any) -> None:
+    with pytest.raises(dc.ConfigError) as caught:
+        dc.CodecConfig(**{field: value})
+    assert caught.value.field == field
+    assert repr(field) in str(caught.value)
+    assert "expected" in str(caught.value)
+    assert f"found {value!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("step", [2.0**-100, 2.0**100])
+def test_config_accepts_the_bounds_of_the_format(step: float) -> None:
+    assert dc.CodecConfig(step=step).step == step
+
+
+def test_config_refuses_both_steps() -> None:
+    with pytest.raises(dc.ConfigError, match="not both") as caught:
+        dc.CodecConfig(step=0.5, relative_step=1.0)
+    assert caught.value.field == "step"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "1", '"step"', "{" * 100_000])
+def test_config_from_json_refuses_other_texts(text: str) -> None:
+    with pytest.raises(dc.ConfigError, match="expected a JSON object"):
+        dc.CodecConfig.from_json(text)
+
+
+def test_config_from_json_refuses_unknown_settings_by_name() -> None:
+    values = json.loads(dc.CodecConfig().to_json()) | {"stepp": 1}
+    with pytest.raises(dc.ConfigError, match="'stepp'") as caught:
+        dc.CodecConfig.from_json(json.dumps(values))
+    assert caught.value.field == "stepp"
+
+
+def test_config_from_json_checks_values() -> None:
+    with pytest.raises(dc.ConfigError, match="'step'"):
+        dc.CodecConfig.from_json('{"step":NaN}')
