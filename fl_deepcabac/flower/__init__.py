@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepCABAC in Flower: a client mod and a strategy that is always outermost.
+
+Client: ``ClientApp(mods=[deepcabac_mod])``. Server: ``DeepCABACStrategy(FedAvg(...))``. All
+settings live on the server and travel with each train message; a message without them passes
+through untouched, so that plain and compressing sides mix freely. Invariant: the inner strategy and
+the ClientApp see ordinary messages with ordinary weights.
+"""
+
+from fl_deepcabac.flower.client import deepcabac_mod
+from fl_deepcabac.flower.ledger import CommunicationLedger, RoundRecord, Totals, Transfer
+from fl_deepcabac.flower.server import DeepCABACStrategy, DeepCABACStrategyMixin
+
+__all__ = [
+    "CommunicationLedger",
+    "DeepCABACStrategy",
+    "DeepCABACStrategyMixin",
+    "RoundRecord",
+    "Totals",
+    "Transfer",
+    "deepcabac_mod",
+]

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client mod: what the app trained goes out as one packet.
+
+The mod has no parameters, because the server's settings travel with the message. It stands between
+Flower and the app, sees the weights received and the weights trained, and codes their difference.
+Invariant: a message that it does not understand passes through untouched, in both directions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flwr.app import Array, Context, Message
+from numpy.typing import NDArray
+
+from fl_deepcabac.codec import encode_update
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.feedback import Residual, carry_residual, find_residual
+from fl_deepcabac.flower.records import (
+    NUMPY_STYPE,
+    parse_settings,
+    refuse_secure_aggregation,
+    replace_record,
+    settings_of,
+    write_update,
+)
+from fl_deepcabac.flower.state import ClientSlots, Slot
+from fl_deepcabac.flower.weights import schema_of, subtract_reference, tensor_mismatch
+from fl_deepcabac.schema import Schema
+from fl_deepcabac.stream import StreamState
+
+__all__ = ["deepcabac_mod"]
+
+logger = logging.getLogger("fl_deepcabac")
+
+
+def deepcabac_mod(
+    msg: Message, context: Context, call_next: Callable[[Message, Context], Message]
+) -> Message:
+    """Compress the reply to a train message, as the server's settings in it say.
+
+    Put it first in the list of mods, so that it sees the reply last: ``[deepcabac_mod,
+    fixedclipping_mod]`` clips and then compresses. The app sees the message as it came, with the
+    settings among its config.
+
+    Parameters
+    ----------
+    msg : Message
+        Of any type. Acted on are messages of type ``train`` or ``train.*`` with the settings that
+        `DeepCABACStrategy` adds and exactly one ArrayRecord; its name does not matter.
+    context : Context
+        Its state keeps what the next packet builds on: two stream states of at most 2 bytes a
+        weight, and, with error feedback, two residuals of 4 bytes a weight.
+    call_next : callable
+        The next mod, or the app.
+
+    Returns
+    -------
+    Message
+        The app's reply with its ArrayRecord replaced by one that holds a packet; or the reply as it
+        is, where it carries an error, has not exactly one ArrayRecord, or does not fit the weights
+        received (logged as a warning: it then travels uncompressed).
+
+    Raises
+    ------
+    NonFiniteError
+        If training diverged. Flower reports it to the server as this node's error, like all others.
+    LevelRangeError
+        If a weight moved by more steps than a level can count.
+    ConfigError
+        If the settings are unreadable, or SecAgg+ is at work.
+    """
+    settings = _settings_for_us(msg)
+    if settings is None:
+        return call_next(msg, context)
+    config, token = settings
+    refuse_secure_aggregation(context.state)
+
+    # The app may empty the record to save memory; these are its Arrays, not copies of them.
+    [received] = msg.content.array_records.values()
+    reference = dict(received)
+    reply = call_next(msg, context)
+    if reply.has_error():
+        return reply
+    records = reply.content.array_records
+    if len(records) != 1:
+        return _uncompressed(reply, f"expected one ArrayRecord in the reply, found {len(records)}")
+    [(name, trained)] = records.items()
+    schema = schema_of(reference)
+    if (reason := _mismatch(schema, trained)) is not None:
+        return _uncompressed(reply, reason)
+
+    update = {
+        spec.name: subtract_reference(
+            spec, trained[spec.name].numpy(), reference[spec.name].numpy()
+        )
+        for spec in schema.tensors
+    }
+    slots = ClientSlots(context.state, context.run_id)
+    packet, seconds = _encode(update, schema=schema, config=config, slots=slots, token=token)
+    reply.content = replace_record(
+        reply.content, name, write_update(packet, encode_seconds=seconds)
+    )
+    return reply
+
+
+def _settings_for_us(msg: Message) -> tuple[CodecConfig, bytes] | None:
+    """Return settings and token if the reply to `msg` is to be compressed."""
+    category = msg.metadata.message_type.partition(".")[0]
+    if category != "train" or (record := settings_of(msg.content)) is None:
+        return None
+    refuse_secure_aggregation(msg.content)
+    settings = parse_settings(record)
+    if settings is None:
+        logger.warning(
+            "DeepCABAC: the server speaks another version of the protocol; this update travels "
+            "uncompressed: use the same version of fl_deepcabac on both sides"
+        )
+        return None
+    if len(msg.content.array_records) != 1:
+        logger.warning(
+            "DeepCABAC: expected one ArrayRecord in the train message, found %d; this update "
+            "travels uncompressed",
+            len(msg.content.array_records),
+        )
+        return None
+    return settings
+
+
+def _mismatch(schema: Schema, trained: Mapping[str, Array]) -> str | None:
+    """Say why the reply is no update of the weights received; None if it is."""
+    names = {spec.name for spec in schema.tensors}
+    if differing := names.symmetric_difference(trained):
+        return f"expected the names received, found a difference in {sorted(differing)}"
+    if foreign := {array.stype for array in trained.values()} - {NUMPY_STYPE}:
+        return f"expected arrays of type {NUMPY_STYPE}, found {sorted(foreign)}"
+    reasons = (tensor_mismatch(spec, trained[spec.name].numpy()) for spec in schema.tensors)
+    return next(filter(None, reasons), None)
+
+
+def _uncompressed(reply: Message, reason: str) -> Message:
+    """Let a reply pass that cannot be an update."""
+    logger.warning("DeepCABAC: %s; this reply travels uncompressed", reason)
+    return reply
+
+
+def _encode(
+    update: dict[str, NDArray[Any]],
+    *,
+    schema: Schema,
+    config: CodecConfig,
+    slots: ClientSlots,
+    token: bytes,
+) -> tuple[bytes, float]:
+    """Code an update against the state that `token` names; return the packet and its seconds."""
+    slot = slots.find(token, schema, config.profile)
+    base = slot or Slot(StreamState.fresh(schema, config.profile), {})
+
+    start = time.perf_counter()
+    residual: Residual = {}
+    if config.error_feedback:
+        update = carry_residual(update, base.residual, schema)
+    encoded = encode_update(update, schema=schema, config=config, state=base.state)
+    if config.error_feedback:
+        residual = find_residual(update, encoded.decoded, schema)
+    seconds = time.perf_counter() - start
+
+    slots.store(acknowledged=token, pending=Slot(encoded.state, residual))
+    return encoded.packet, seconds

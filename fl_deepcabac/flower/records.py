@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the two ends say to each other, as Flower records; the only place that spells it.
+
+Down: two keys in a ConfigRecord of the train message, the settings (JSON) and the token, which
+names the state that the server holds for this node. Up: one Array per update whose data is the
+envelope: encode time, then the packet. Invariant: records that messages may share are copied, never
+edited.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final, NamedTuple
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.errors import ConfigError, CorruptPacketError, TruncatedPacketError
+
+__all__ = [
+    "FRESH_TOKEN",
+    "NUMPY_STYPE",
+    "PACKET_STYPE",
+    "ParsedUpdate",
+    "parse_settings",
+    "parse_update",
+    "refuse_secure_aggregation",
+    "replace_record",
+    "settings_of",
+    "write_settings",
+    "write_update",
+]
+
+PROTOCOL_VERSION: Final = 1
+SETTINGS_KEY: Final = "fl-deepcabac"
+TOKEN_KEY: Final = "fl-deepcabac-state"
+# Eight zero bytes name no state: code against a fresh one.
+FRESH_TOKEN: Final = bytes(8)
+
+PACKET_KEY: Final = "packet"
+PACKET_STYPE: Final = "fl_deepcabac.packet"
+# Flower's own serialisation of NumPy arrays; its constant is not public.
+NUMPY_STYPE: Final = "numpy.ndarray"
+
+# The envelope starts with the encode time in microseconds, little-endian. It is advisory and
+# saturates after 71 minutes.
+ENCODE_TIME_BYTES: Final = 4
+MAX_ENCODE_MICROSECONDS: Final = 2 ** (8 * ENCODE_TIME_BYTES) - 1
+
+# Flower's SecAgg+ keeps its records under names that start so.
+SECURE_AGGREGATION_PREFIX: Final = "secagg"
+
+
+class ParsedUpdate(NamedTuple):
+    """The update in a reply: name of its ArrayRecord, packet, and the client's encode time."""
+
+    record_name: str
+    packet: bytes
+    encode_seconds: float
+
+
+def write_settings(content: RecordDict, config: CodecConfig, *, token: bytes) -> RecordDict:
+    """Return the content of a train message with the two keys of ours added.
+
+    Parameters
+    ----------
+    content : RecordDict
+        As the inner strategy made it; shared between messages, and left as it is. The keys go into
+        its first ConfigRecord, because some client mods demand that there is exactly one; where
+        there is none, one is added.
+    config : CodecConfig
+    token : bytes
+        Digest of the state that the server holds for the node, or `FRESH_TOKEN`. 8 bytes.
+
+    Returns
+    -------
+    RecordDict
+        A new one, with a new ConfigRecord; all other records are the same objects.
+    """
+    name, record = next(iter(content.config_records.items()), (SETTINGS_KEY, ConfigRecord()))
+    settings = {"protocol": PROTOCOL_VERSION, "config": json.loads(config.to_json())}
+    text = json.dumps(settings, separators=(",", ":"))
+    with_ours = ConfigRecord({**record, SETTINGS_KEY: text, TOKEN_KEY: token})
+    return replace_record(content, name, with_ours)
+
+
+def settings_of(content: RecordDict) -> ConfigRecord | None:
+    """Find the ConfigRecord that carries our settings, whatever its name."""
+    for record in content.config_records.values():
+        if SETTINGS_KEY in record:
+            return record
+    return None
+
+
+def parse_settings(record: ConfigRecord) -> tuple[CodecConfig, bytes] | None:
+    """Read what `write_settings` wrote.
+
+    Parameters
+    ----------
+    record : ConfigRecord
+        As `settings_of` found it.
+
+    Returns
+    -------
+    tuple of (CodecConfig, bytes) or None
+        Settings and token; None if the server speaks another version of the protocol.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not what this version of the protocol writes.
+    """
+    text, token = record[SETTINGS_KEY], record.get(TOKEN_KEY)
+    try:
+        settings = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict) or "protocol" not in settings:
+        raise ConfigError(SETTINGS_KEY, expected="JSON with protocol and config", found=text)
+    if settings["protocol"] != PROTOCOL_VERSION:
+        return None
+    if not isinstance(token, bytes) or len(token) != len(FRESH_TOKEN):
+        raise ConfigError(TOKEN_KEY, expected=f"{len(FRESH_TOKEN)} bytes", found=token)
+    return CodecConfig.from_json(json.dumps(settings.get("config"))), token
+
+
+def write_update(packet: bytes, *, encode_seconds: float) -> ArrayRecord:
+    """Wrap a packet as the single Array of an ArrayRecord.
+
+    One Array per update, because every Array costs more than 2 kB on the wire.
+
+    Parameters
+    ----------
+    packet : bytes
+    encode_seconds : float
+        Time that coding took; the server reports it.
+
+    Returns
+    -------
+    ArrayRecord
+    """
+    microseconds = min(int(encode_seconds * 1e6), MAX_ENCODE_MICROSECONDS)
+    envelope = microseconds.to_bytes(ENCODE_TIME_BYTES, "little") + packet
+    return ArrayRecord({PACKET_KEY: Array("uint8", (len(envelope),), PACKET_STYPE, envelope)})
+
+
+def parse_update(content: RecordDict) -> ParsedUpdate | None:
+    """Read what `write_update` wrote, from the content of a reply.
+
+    Parameters
+    ----------
+    content : RecordDict
+
+    Returns
+    -------
+    ParsedUpdate or None
+        None if nothing in the content is ours.
+
+    Raises
+    ------
+    CorruptPacketError
+        If something is ours, but not as `write_update` makes it.
+    TruncatedPacketError
+        If the envelope ends within its first field.
+    """
+    records = content.array_records
+    arrays = [array for record in records.values() for array in record.values()]
+    if all(array.stype != PACKET_STYPE for array in arrays):
+        return None
+    if len(records) != 1 or len(arrays) != 1:
+        found = f"{len(records)} records with {len(arrays)} arrays"
+        raise CorruptPacketError("envelope", 0, expected="one record with one packet", found=found)
+    [name], [array] = records, arrays
+    n_bytes = len(array.data)
+    if n_bytes < ENCODE_TIME_BYTES:
+        raise TruncatedPacketError(needed=ENCODE_TIME_BYTES, available=n_bytes)
+    if (array.dtype, tuple(array.shape)) != ("uint8", (n_bytes,)):
+        found = f"{array.dtype} {array.shape}"
+        raise CorruptPacketError("envelope", 0, expected=f"uint8 ({n_bytes},)", found=found)
+    microseconds = int.from_bytes(array.data[:ENCODE_TIME_BYTES], "little")
+    return ParsedUpdate(name, array.data[ENCODE_TIME_BYTES:], microseconds / 1e6)
+
+
+def replace_record(
+    content: RecordDict, name: str, record: ArrayRecord | ConfigRecord
+) -> RecordDict:
+    """Return the same content with one record put in, in its old place if it has one."""
+    return RecordDict({**content, name: record})
+
+
+def refuse_secure_aggregation(content: RecordDict) -> None:
+    """Raise if the records of SecAgg or SecAgg+ are in `content`.
+
+    Raises
+    ------
+    ConfigError
+        Masked vectors are uniformly random: they cannot be compressed, and a compressed update
+        cannot be masked, because sums of packets mean nothing.
+    """
+    for name in content:
+        if name.lower().startswith(SECURE_AGGREGATION_PREFIX):
+            raise ConfigError(
+                "secure aggregation", expected="none together with fl_deepcabac", found=name
+            )
