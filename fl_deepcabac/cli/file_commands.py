@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands for files: compress, decompress, inspect.
+
+They read, call the codec once, write and say what came of it. Invariant: a command that fails
+leaves its target as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fl_deepcabac import (
+    CodecConfig,
+    PacketHeader,
+    Schema,
+    UpdateDecoder,
+    UpdateEncoder,
+    UpdateReport,
+    inspect_packet,
+)
+from fl_deepcabac.cli.arguments import codec_config_of
+from fl_deepcabac.cli.array_files import read_arrays, require_array_name, write_arrays
+from fl_deepcabac.container import is_container, parse_container, read_container, write_container
+
+__all__ = ["compress_file", "decompress_file", "inspect_file"]
+
+
+def compress_file(arguments: argparse.Namespace, console: Console) -> None:
+    """Compress the arrays of a file.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        `source`, `target` and the settings of the codec.
+    console : Console
+        For one line on what came out.
+    """
+    config = codec_config_of(arguments)
+    update = read_arrays(arguments.source)
+    schema = Schema.from_arrays(update)
+    encoded = UpdateEncoder(schema, config).encode(update)
+    write_container(arguments.target, encoded.packet, schema, config)
+    report = encoded.report
+    console.print(
+        f"{arguments.target}: {report.packet_bytes:,} bytes for {report.raw_bytes:,} in "
+        f"{len(schema.tensors)} tensors, ratio {report.ratio:.1f}, "
+        f"{report.bits_per_weight:.3f} bits per weight, RMS error {report.rmse:.3g}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def decompress_file(arguments: argparse.Namespace, console: Console) -> None:
+    """Restore the arrays of a compressed file.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        `source` and `target`.
+    console : Console
+        For one line on what came out.
+    """
+    require_array_name(arguments.target)
+    packet, schema, config = read_container(arguments.source)
+    write_arrays(arguments.target, UpdateDecoder(schema, config).decode(packet))
+    console.print(
+        f"{arguments.target}: {len(schema.tensors)} tensors, {schema.n_elements:,} elements",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def inspect_file(arguments: argparse.Namespace, console: Console) -> None:
+    """Show the header of a packet, and what each tensor takes where that can be known.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        `packet`, `like` and `json`.
+    console : Console
+        For the tables or the JSON.
+    """
+    content = arguments.packet.read_bytes()
+    schema, config = None, None
+    if is_container(content):
+        content, schema, config = parse_container(content)
+    elif arguments.like is not None:
+        schema = Schema.from_arrays(read_arrays(arguments.like))
+    header = inspect_packet(content)
+    report = _decode_report(content, header, schema, config)
+    if arguments.json:
+        described = _describe(header, schema, config, report)
+        console.print_json(json.dumps(described), indent=2, highlight=console.is_terminal)
+        return
+    console.print(_header_table(arguments.packet, header, config))
+    if report is not None and schema is not None:
+        console.print(_tensor_table(report, schema))
+    elif not header.is_fresh:
+        console.print("Bytes per tensor: unknown, they depend on the packets before this one.")
+    else:
+        console.print("Bytes per tensor: unknown without a schema; --like IN.npz gives one.")
+
+
+def _decode_report(
+    packet: bytes, header: PacketHeader, schema: Schema | None, config: CodecConfig | None
+) -> UpdateReport | None:
+    """Decode a packet for what its tensors take; None where it cannot be decoded by itself."""
+    if schema is None or not header.is_fresh:
+        return None
+    decoder = UpdateDecoder(schema, config or CodecConfig(profile=header.profile))
+    decoder.decode(packet)
+    return decoder.report
+
+
+def _describe(
+    header: PacketHeader,
+    schema: Schema | None,
+    config: CodecConfig | None,
+    report: UpdateReport | None,
+) -> dict[str, Any]:
+    """Return everything known as JSON values."""
+    return {
+        "header": _header_values(header),
+        "config": None if config is None else json.loads(config.to_json()),
+        "schema": None if schema is None else json.loads(schema.to_json()),
+        "report": None if report is None else report.to_dict(),
+    }
+
+
+def _header_values(header: PacketHeader) -> dict[str, Any]:
+    """Return the header with its digests in hexadecimal."""
+    return {
+        name: value.hex() if isinstance(value, bytes) else value
+        for name, value in asdict(header).items()
+    }
+
+
+def _header_table(path: Path, header: PacketHeader, config: CodecConfig | None) -> Table:
+    """Lay out the header, and the settings if they are known."""
+    table = Table(box=box.SIMPLE_HEAD, title=str(path), title_justify="left")
+    table.add_column("header")
+    table.add_column("")
+    for name, value in _header_values(header).items():
+        shown = (
+            f"{value:08x}"
+            if name == "crc32"
+            else f"{value:,}"
+            if type(value) is int
+            else str(value)
+        )
+        table.add_row(name.replace("_", " "), shown)
+    if config is not None:
+        for name, value in asdict(config).items():
+            if value is not None:
+                table.add_row(f"config: {name.replace('_', ' ')}", str(value))
+    return table
+
+
+def _tensor_table(report: UpdateReport, schema: Schema) -> Table:
+    """Lay out what each tensor takes."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("tensor")
+    for title in ("shape", "dtype", "bytes", "bits/weight", "non-zero", "step"):
+        table.add_column(title, justify="right")
+    for tensor, spec in zip(report.tensors, schema.tensors, strict=True):
+        table.add_row(
+            tensor.name,
+            " x ".join(map(str, spec.shape)) or "scalar",
+            spec.dtype,
+            f"{tensor.n_bytes:,}",
+            f"{tensor.bits_per_weight:.3f}",
+            f"{tensor.n_nonzero:,}",
+            "exact" if spec.is_exact else "–" if tensor.step is None else f"{tensor.step:.4g}",
+        )
+    table.add_section()
+    table.add_row("header", "", "", f"{report.header_bytes:,}", "", "", "")
+    table.add_row(
+        "all",
+        f"{schema.n_elements:,}",
+        "",
+        f"{report.packet_bytes:,}",
+        f"{report.bits_per_weight:.3f}",
+        f"{report.n_nonzero:,}",
+        "",
+    )
+    return table

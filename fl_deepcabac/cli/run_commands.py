@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands for runs: simulate, report.
+
+`simulate` is the demonstration and the tool at once: settings to runs to a run folder, with live
+progress. Invariant: everything that can be wrong with the input is found before the folder is
+touched and the engine is started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from fl_deepcabac import __version__
+from fl_deepcabac.cli.arguments import PROGRAM, codec_config_of, run_settings_of
+from fl_deepcabac.experiments.environment import quiet_environment
+from fl_deepcabac.experiments.rows import RoundRow
+from fl_deepcabac.experiments.settings import RunSettings
+
+if TYPE_CHECKING:
+    from fl_deepcabac.experiments.codecs import UpdateCodec
+    from fl_deepcabac.experiments.progress import LiveProgress
+
+__all__ = ["report", "simulate"]
+
+_PLOT_PACKAGES = ("matplotlib", "jinja2")
+_RUN_PACKAGES = ("torch", "sklearn", "ray", *_PLOT_PACKAGES)
+
+
+def simulate(arguments: argparse.Namespace, console: Console) -> None:
+    """Run the same training without and with compression, and write a run folder.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Of ``simulate``.
+    console : Console
+        For progress, the table per round and the last line.
+    """
+    settings, config = run_settings_of(arguments), codec_config_of(arguments)
+    _require_packages(_RUN_PACKAGES)
+    quiet_environment()
+    with console.status("loading torch, Flower and the data"):
+        from fl_deepcabac.experiments.client import load_partitioned  # noqa: PLC0415 (slow to load)
+        from fl_deepcabac.experiments.codecs import DeepCabac, Uncompressed  # noqa: PLC0415
+        from fl_deepcabac.experiments.run_folder import prepare_folder, write_config  # noqa: PLC0415
+
+        load_partitioned(settings)
+    codecs: dict[str, UpdateCodec] = {
+        "uncompressed": Uncompressed(),
+        "compressed": DeepCabac(config),
+    }
+    if arguments.no_baseline:
+        del codecs["uncompressed"]
+    folder = arguments.out or Path("runs") / f"{settings.task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    prepare_folder(folder)
+    write_config(folder, _describe(settings, codecs))
+    try:
+        _run_all(settings, codecs, folder, console)
+    except KeyboardInterrupt:
+        left = f"interrupted; {PROGRAM} report {folder} shows the rounds that had ended"
+        raise KeyboardInterrupt(left) from None
+    _conclude(folder, console)
+
+
+def report(arguments: argparse.Namespace, console: Console) -> None:
+    """Make figure and page of a run folder anew, and show its rounds.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        `run_dir`.
+    console : Console
+        For the table per round and the last line.
+    """
+    _require_packages(_PLOT_PACKAGES)
+    _conclude(arguments.run_dir, console)
+
+
+def _require_packages(names: tuple[str, ...]) -> None:
+    """Raise if a package is absent; Flower itself would exit, others fail far into their import."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def _run_all(
+    settings: RunSettings, codecs: dict[str, UpdateCodec], folder: Path, console: Console
+) -> None:
+    """Run once per codec, in turn; rows go to the screen and the folder as they come."""
+    from fl_deepcabac.experiments.page import title_of_settings  # noqa: PLC0415 (slow to load)
+    from fl_deepcabac.experiments.progress import LiveProgress  # noqa: PLC0415
+    from fl_deepcabac.experiments.run_folder import LOG_NAME  # noqa: PLC0415
+    from fl_deepcabac.experiments.runner import SimulationError, run_federated  # noqa: PLC0415
+
+    title = title_of_settings(asdict(settings))
+    warnings: list[str] = []
+    with LiveProgress(
+        console, title=title, labels=list(codecs), n_rounds=settings.rounds
+    ) as progress:
+        for label, codec in codecs.items():
+            progress.begin(label)
+            try:
+                result = run_federated(
+                    settings,
+                    codec,
+                    label=label,
+                    observer=_Recorder(progress, folder),
+                    log_path=folder / LOG_NAME,
+                )
+            except SimulationError as error:
+                raise SimulationError(f"{label}: {error}; more in {folder / LOG_NAME}") from error
+            warnings += [f"{label}: {text}" for text in result.warnings]
+    for text in warnings:
+        console.print(f"warning: {text}", markup=False, style="yellow")
+
+
+class _Recorder:
+    """Passes what happens on to the screen, and rounds also to the folder."""
+
+    def __init__(self, progress: LiveProgress, folder: Path) -> None:
+        self._progress = progress
+        self._folder = folder
+
+    def on_reply(self, phase: str, arrived: int, asked: int) -> None:
+        """Show it."""
+        self._progress.on_reply(phase, arrived, asked)
+
+    def on_round(self, row: RoundRow) -> None:
+        """Keep it and show it."""
+        from fl_deepcabac.experiments.run_folder import append_row  # noqa: PLC0415
+
+        append_row(self._folder, row)
+        self._progress.on_round(row)
+
+
+def _conclude(folder: Path, console: Console) -> None:
+    """Render the folder, show the table per round, and end with the line that sums it up."""
+    from fl_deepcabac.experiments.page import render_run, title_of  # noqa: PLC0415 (slow to load)
+    from fl_deepcabac.experiments.progress import round_table  # noqa: PLC0415
+    from fl_deepcabac.experiments.run_folder import FIGURE_NAME, PAGE_NAME, ROWS_NAME  # noqa: PLC0415
+    from fl_deepcabac.experiments.summary import headline  # noqa: PLC0415
+
+    record = render_run(folder)
+    console.print(title_of(record), markup=False, highlight=False, style="bold")
+    console.print(round_table(record.runs, n_rounds=max(map(len, record.runs.values()))))
+    for name in (ROWS_NAME, FIGURE_NAME, PAGE_NAME):
+        console.print(f"  {folder / name}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        headline(record.runs), markup=False, highlight=False, soft_wrap=True, style="bold"
+    )
+
+
+def _describe(settings: RunSettings, codecs: dict[str, UpdateCodec]) -> dict[str, Any]:
+    """Return what ``config.json`` holds."""
+    from fl_deepcabac.experiments.tasks import get_task  # noqa: PLC0415 (slow to load)
+
+    task = get_task(settings.task)
+    versions = {
+        name: importlib.metadata.version(name) for name in ("flwr", "ray", "torch", "numpy")
+    }
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "settings": json.loads(settings.to_json()),
+        "training": asdict(task.plan_for(settings)),
+        "runs": [
+            {"label": label, "codec": codec.name, "codec_settings": codec.describe()}
+            for label, codec in codecs.items()
+        ],
+        "model": [
+            {"name": name, "shape": list(tensor.shape)}
+            for name, tensor in task.build_model().state_dict().items()
+        ],
+        "versions": {
+            "fl-deepcabac": __version__,
+            "python": platform.python_version(),
+            **versions,
+        },
+    }

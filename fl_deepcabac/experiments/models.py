@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models that the tasks train."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["ConvNet"]
+
+
+class ConvNet(nn.Module):
+    """Two convolutions and two fully connected layers.
+
+    Parameters
+    ----------
+    side : int
+        Height and width of the pictures, which have one channel.
+    n_classes : int
+        Number of outputs.
+    is_pooled_twice : bool
+        Halve the picture after both convolutions, or after the second alone.
+
+    Notes
+    -----
+    For 8 x 8 pixels and one pooling 151 306 weights, for 28 x 28 and two 421 642; nine in ten of
+    them in the first fully connected layer, as in many models that end in such layers.
+    """
+
+    def __init__(self, *, side: int, n_classes: int, is_pooled_twice: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(32, 64, kernel_size=3, padding=1)
+        self.shrink1 = nn.MaxPool2d(2) if is_pooled_twice else nn.Identity()
+        self.shrink2 = nn.MaxPool2d(2)
+        shrunk = side // 4 if is_pooled_twice else side // 2
+        self.fc1 = nn.Linear(64 * shrunk**2, 128)
+        self.fc2 = nn.Linear(128, n_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the class scores, shape (n, n_classes), of images of shape (n, 1, side, side)."""
+        hidden = self.shrink1(torch.relu(self.conv1(images)))
+        hidden = self.shrink2(torch.relu(self.conv2(hidden)))
+        hidden = torch.relu(self.fc1(hidden.flatten(start_dim=1)))
+        scores: torch.Tensor = self.fc2(hidden)
+        return scores

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a run: what was run (``config.json``) and what came out (``rounds.jsonl``).
+
+Everything else in the folder, the figure and the page, is made from these two and can be made
+again. Rows are appended as rounds end, so that an interrupted run leaves what it had. Invariant: a
+folder that holds anything but an earlier run is never written to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fl_deepcabac.container import write_atomically
+from fl_deepcabac.errors import DeepCabacError
+from fl_deepcabac.experiments.rows import RoundRow, RowError, rows_by_run
+
+__all__ = [
+    "CONFIG_NAME",
+    "FIGURE_NAME",
+    "LOG_NAME",
+    "PAGE_NAME",
+    "ROWS_NAME",
+    "RunFolderError",
+    "RunRecord",
+    "append_row",
+    "prepare_folder",
+    "read_run",
+    "write_config",
+]
+
+CONFIG_NAME = "config.json"
+ROWS_NAME = "rounds.jsonl"
+FIGURE_NAME = "savings.png"
+PAGE_NAME = "report.html"
+LOG_NAME = "engine.log"
+_NAMES = frozenset({CONFIG_NAME, ROWS_NAME, FIGURE_NAME, PAGE_NAME, LOG_NAME})
+_CONFIG_SECTIONS = ("settings", "training", "runs", "model", "versions", "started")
+
+
+class RunFolderError(DeepCabacError, ValueError):
+    """A folder is no run folder, or must not become one."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder holds.
+
+    Parameters
+    ----------
+    config : dict
+        ``settings`` (`RunSettings`), ``training`` (the plan in force), ``runs`` (label, codec and
+        codec settings of each), ``model`` (name and shape of each tensor), ``versions`` and
+        ``started``.
+    runs : dict of str to list of RoundRow
+        By label, rounds ascending.
+    """
+
+    config: dict[str, Any]
+    runs: dict[str, list[RoundRow]]
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, or empty it of an earlier run.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    RunFolderError
+        If it is a file, or holds anything that is not of a run.
+    OSError
+        If it cannot be made or written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder}: expected a folder, found a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in _NAMES)
+    if strangers:
+        raise RunFolderError(
+            f"{folder}: expected a new folder, an empty one or an earlier run, "
+            f"found {strangers[0]!r} in it"
+        )
+    for entry in folder.iterdir():
+        entry.unlink()
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write what is run.
+
+    Parameters
+    ----------
+    folder : Path
+        As `prepare_folder` left it.
+    config : mapping
+        As in `RunRecord`.
+    """
+    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    write_atomically(folder / CONFIG_NAME, text.encode())
+
+
+def append_row(folder: Path, row: RoundRow) -> None:
+    """Add one row; it is on disk when this returns."""
+    with (folder / ROWS_NAME).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row.to_dict(), allow_nan=False) + "\n")
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    RunRecord
+
+    Raises
+    ------
+    RunFolderError
+        If the folder or one of its two files is missing, or does not hold what it should.
+    OSError
+        If a file cannot be read.
+    """
+    for name in (CONFIG_NAME, ROWS_NAME):
+        if not (folder / name).is_file():
+            raise RunFolderError(f"{folder}: expected a run folder with {name}, found none")
+    config = _read_config(folder / CONFIG_NAME)
+    rows = _read_rows(folder / ROWS_NAME)
+    return RunRecord(config, rows_by_run(rows))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read ``config.json`` and check its outline."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunFolderError(f"{path}: expected JSON, found: {error}") from error
+    sections = config.keys() if isinstance(config, dict) else ()
+    for section in _CONFIG_SECTIONS:
+        if section not in sections:
+            raise RunFolderError(f"{path}: expected the section {section!r}, found none")
+    checked: dict[str, Any] = config
+    return checked
+
+
+def _read_rows(path: Path) -> Sequence[RoundRow]:
+    """Read ``rounds.jsonl``."""
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            values = json.loads(line)
+            if not isinstance(values, dict):
+                raise RowError(f"expected a JSON object, found {type(values).__name__}")
+            rows.append(RoundRow.from_dict(values))
+        except ValueError as error:
+            raise RunFolderError(
+                f"{path}, line {number}: expected a round, found: {error}"
+            ) from error
+    if not rows:
+        raise RunFolderError(f"{path}: expected at least one round, found none")
+    return rows

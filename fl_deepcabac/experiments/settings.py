@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one simulated run is made of: frozen, validated, and JSON on its way to the clients.
+
+Two runs with equal settings start from the same weights, share out the samples alike, draw the same
+clients each round and shuffle alike on every client; what is left to differ is the codec.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from dataclasses import asdict, dataclass, fields
+
+from fl_deepcabac.errors import ConfigError
+
+__all__ = ["STRATEGY_NAMES", "TASK_NAMES", "RunSettings", "SettingsError"]
+
+TASK_NAMES = ("digits", "fashion-mnist")
+STRATEGY_NAMES = ("fedavg", "fedadam", "fedprox", "fedmedian", "krum")
+
+
+class SettingsError(ConfigError):
+    """A setting of a run is unknown or out of range."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """The settings of one federated run, apart from its codec.
+
+    Parameters
+    ----------
+    task : str
+        One of `TASK_NAMES`.
+    data_dir : str, optional
+        Where the files of the task are; None stands for the place the task knows.
+    clients : int
+        Number of simulated nodes, each with its own part of the training samples.
+    rounds : int
+        Rounds of training.
+    alpha : float, optional
+        Concentration of the Dirichlet distribution that skews the labels: the smaller, the fewer
+        classes per client. None shares the samples out evenly at random (IID).
+    fraction : float
+        Part of the clients that trains, and then evaluates, in each round; at least one does.
+    seed : int
+        Seeds the partition, the initial weights, the drawing of clients and their shuffling.
+    strategy : str
+        One of `STRATEGY_NAMES`: how the server combines what the clients send.
+    local_epochs, max_steps, batch_size : int, optional
+        Passes over a client's samples per round, steps after which it stops in any case, and
+        samples per step; None: the task's own.
+    learning_rate : float, optional
+        Of the clients' SGD with momentum; None: the task's own.
+    workers : int, optional
+        Processes that train clients side by side; None: one per processor core. Changes the time a
+        run takes and nothing else.
+
+    Raises
+    ------
+    SettingsError
+        If a value is unknown or out of range.
+
+    Examples
+    --------
+    >>> settings = RunSettings(clients=4, rounds=2)
+    >>> RunSettings.from_json(settings.to_json()) == settings
+    True
+    """
+
+    task: str = "digits"
+    data_dir: str | None = None
+    clients: int = 10
+    rounds: int = 15
+    alpha: float | None = 0.5
+    fraction: float = 1.0
+    seed: int = 0
+    strategy: str = "fedavg"
+    local_epochs: int | None = None
+    max_steps: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        self._require_name("task", TASK_NAMES)
+        self._require_name("strategy", STRATEGY_NAMES)
+        for field in ("clients", "rounds"):
+            self._require_integer(field, low=1, high=10**6)
+        self._require_integer("seed", low=0, high=2**63 - 1)
+        for field in ("local_epochs", "max_steps", "batch_size", "workers"):
+            if getattr(self, field) is not None:
+                self._require_integer(field, low=1, high=10**6)
+        # Below the low end numpy's Dirichlet underflows; above the high end it is even anyway.
+        if self.alpha is not None:
+            self._require_number("alpha", low=1e-3, high=1e6)
+        if self.learning_rate is not None:
+            self._require_number("learning_rate", low=1e-9, high=1e3)
+        self._require_number("fraction", low=0.0, high=1.0)
+        if self.fraction == 0.0:
+            raise SettingsError("fraction", expected="a number in (0, 1]", found=self.fraction)
+
+    @property
+    def cohort_size(self) -> int:
+        """Number of clients that take part in one round."""
+        return max(1, round(self.clients * self.fraction))
+
+    def to_json(self) -> str:
+        """Return all settings as one JSON object with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunSettings:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SettingsError
+            If the text is no such object, or holds an unknown or invalid setting.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise SettingsError("json", expected="a JSON object", found=text) from error
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: object) -> RunSettings:
+        """Make settings of a mapping; raises as `from_json` does."""
+        if not isinstance(values, dict):
+            raise SettingsError("json", expected="a JSON object", found=values)
+        known = {field.name for field in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise SettingsError(name, expected=f"one of {', '.join(sorted(known))}", found=name)
+        return cls(**values)
+
+    def _require_name(self, field: str, names: tuple[str, ...]) -> None:
+        """Check that the field is one of the names."""
+        value = getattr(self, field)
+        if value not in names:
+            raise SettingsError(field, expected=f"one of {', '.join(names)}", found=value)
+
+    def _require_integer(self, field: str, *, low: int, high: int) -> None:
+        """Check that the field is an integer in [low, high]."""
+        value = getattr(self, field)
+        if type(value) is not int or not low <= value <= high:
+            raise SettingsError(field, expected=f"an integer in [{low}, {high}]", found=value)
+
+    def _require_number(self, field: str, *, low: float, high: float) -> None:
+        """Store the field as a float in [low, high]."""
+        value = getattr(self, field)
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or not low <= value <= high:
+            raise SettingsError(field, expected=f"a number in [{low:g}, {high:g}]", found=value)
+        object.__setattr__(self, field, float(value))
