@@ -31,7 +31,39 @@ std::uint32_t rescaled_code(std::uint32_t code, std::uint64_t ratio,
   return history_code(static_cast<std::uint32_t>(std::min(value, kBound)), max_code);
 }
 
+// Codes after a level of zero: most levels are, and a table spares them the arithmetic.
+struct DecayTables {
+  std::array<std::uint8_t, 256> magnitude{};
+  std::array<std::int8_t, 256> signed_level{};  // by the code's byte
+};
+
+consteval DecayTables make_decay_tables() {
+  DecayTables tables;
+  for (std::uint32_t byte = 0; byte < 256; ++byte) {
+    auto magnitude = static_cast<std::uint8_t>(byte);
+    auto signed_level = static_cast<std::int8_t>(byte);
+    update_history(magnitude, signed_level, 0);
+    tables.magnitude[byte] = magnitude;
+    tables.signed_level[byte] = signed_level;
+  }
+  return tables;
+}
+constexpr DecayTables kDecay = make_decay_tables();
+
 }  // namespace
+
+void move_history(HistoryView history, std::span<const std::int32_t> levels) noexcept {
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    std::uint8_t& magnitude = history.magnitude[i];
+    std::int8_t& signed_level = history.signed_level[i];
+    if (levels[i] == 0) {
+      magnitude = kDecay.magnitude[magnitude];
+      signed_level = kDecay.signed_level[static_cast<std::uint8_t>(signed_level)];
+    } else {
+      update_history(magnitude, signed_level, levels[i]);
+    }
+  }
+}
 
 void rescale_history(HistoryView history, std::uint32_t old_step_bits,
                      std::uint32_t new_step_bits) noexcept {

@@ -99,7 +99,7 @@ void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser&& cho
         bins.code(contexts.block_coded(block), chooser(begin, end, block, levels));
     if (is_coded) {
       for (std::size_t i = begin; i < end; ++i) {
-        levels[i] = code_level(bins, contexts, walk.level_features(i), levels[i]);
+        levels[i] = code_level(bins, contexts, Contexts::inputs_of(walk.level(i)), levels[i]);
         walk.set_level(i, levels[i]);
       }
     }
@@ -150,9 +150,7 @@ class UpdateCoder {
       code_blocks(bins_, contexts, walk,
                   source.chooser(contexts, walk, range, coded_.step_bits[range.tensor]), levels);
     }
-    for (std::size_t i = 0; i < range.n_levels; ++i) {
-      update_history(history.magnitude[i], history.signed_level[i], levels[i]);
-    }
+    move_history(history, levels);
     return Status::kOk;
   }
 

@@ -9,56 +9,67 @@ TensorWalk::TensorWalk(TensorShape shape, HistoryView history)
       n_columns_(shape.n_columns),
       row_stride_(std::max<std::ptrdiff_t>(shape.n_columns, 2)),
       n_padding_(static_cast<std::size_t>(row_stride_) + 1),
+      is_far_(row_stride_ >= kFarStride),
       clipped_(n_padding_ + n_levels_, 0),
+      magnitudes_(n_padding_ + n_levels_, 0),
       column_scales_(shape.n_rows > 1 ? shape.n_columns : 0, 0) {}
 
 BlockFeatures TensorWalk::block_features(std::size_t begin, std::size_t end) const noexcept {
   // Where rows are shorter than a block, the part of the row above that lies in this block is not
   // known yet.
   const auto stride = static_cast<std::size_t>(row_stride_);
-  const std::size_t up_begin = n_padding_ + begin - std::min(stride, n_padding_ + begin);
-  const std::size_t up_end =
-      std::min(n_padding_ + end - std::min(stride, n_padding_ + end), n_padding_ + begin);
-  bool up_coded = false;
+  const std::size_t here = n_padding_ + begin;
+  const std::size_t up_begin = here - std::min(stride, here);
+  const std::size_t up_end = std::min(n_padding_ + end - std::min(stride, n_padding_ + end), here);
+  std::uint32_t up = 0;
   for (std::size_t i = up_begin; i < up_end; ++i)
-    up_coded |= clipped_[i] != 0;
+    up |= magnitudes_[i];
 
   std::uint32_t activity = 0;
   for (std::size_t i = begin; i < end; ++i)
     activity += history_.magnitude[i];
   return {.left_coded = left_coded_,
-          .up_coded = up_coded,
-          .activity_class = std::min(half_octave(activity >> kHistoryBits), kActivityClasses - 1)};
+          .up_coded = up != 0,
+          .activity_class = half_octave_class(activity >> kHistoryBits, kActivityClasses)};
 }
 
 void TensorWalk::begin_block(std::size_t begin, std::size_t end) noexcept {
+  const std::size_t n_block = end - begin;
   block_begin_ = begin;
   block_row_ = kRowWeight * static_cast<std::uint32_t>(row_scale_);
   if (column_scales_.empty()) {
     block_scales_.fill(block_row_);
+  } else {
+    for_each_run(n_block, [&](std::size_t first, std::size_t column, std::size_t length) {
+      for (std::size_t i = 0; i < length; ++i) {
+        const auto scale = static_cast<std::uint32_t>(column_scales_[column + i]);
+        block_scales_[first + i] = kColumnWeight * scale + block_row_;
+      }
+    });
+  }
+  if (!is_far_) {
+    block_estimates_ = block_scales_;
     return;
   }
-  std::size_t column = block_column_;
-  for (std::size_t i = 0; i < end - begin; ++i) {
-    block_scales_[i] =
-        kColumnWeight * static_cast<std::uint32_t>(column_scales_[column]) + block_row_;
-    column = column + 1 == n_columns_ ? 0 : column + 1;
-  }
+  for (std::size_t i = 0; i < n_block; ++i)
+    block_estimates_[i] = block_scales_[i] + kNearWeight * up_near(begin + i);
 }
 
 void TensorWalk::end_block(std::size_t begin, std::size_t end, bool is_coded) noexcept {
+  const std::size_t n_block = end - begin;
   left_coded_ = is_coded;
-  const std::size_t first_column = block_column_;
-  block_column_ = n_columns_ == 0 ? 0 : (block_column_ + (end - begin)) % n_columns_;
-  if (!is_coded) return;
-  std::size_t column = first_column;
-  for (std::size_t i = begin; i < end; ++i) {
-    const auto size = static_cast<std::int32_t>(magnitude(clipped_[n_padding_ + i]));
-    move_scale(row_scale_, size, kRowRate);
-    if (column_scales_.empty()) continue;
-    move_scale(column_scales_[column], size, kColumnRate);
-    column = column + 1 == n_columns_ ? 0 : column + 1;
+  if (is_coded) {
+    const std::uint8_t* sizes = magnitudes_.data() + n_padding_ + begin;
+    for (std::size_t i = 0; i < n_block; ++i)
+      move_scale(row_scale_, sizes[i], kRowRate);
+    if (!column_scales_.empty()) {
+      for_each_run(n_block, [&](std::size_t first, std::size_t column, std::size_t length) {
+        for (std::size_t i = 0; i < length; ++i)
+          move_scale(column_scales_[column + i], sizes[first + i], kColumnRate);
+      });
+    }
   }
+  block_column_ = (block_column_ + n_block) % n_columns_;
 }
 
 }  // namespace fl_deepcabac

@@ -171,7 +171,7 @@ void compare_with_slow_walk(TensorShape shape, std::int32_t largest, Random& ran
     check_features(walk.block_features(begin, end), slow.block_features(begin, end));
     const bool is_coded = random.chance(0.7F);
     for (std::size_t i = begin; is_coded && i < end; ++i) {
-      const LevelFeatures found = walk.level_features(i);
+      const LevelFeatures found = walk.level(i).features();
       check_bounds(found);
       check_features(found, slow.level_features(i));
       const std::int32_t level = random.chance(0.6F) ? 0 : random.between(-largest, largest);
@@ -200,7 +200,7 @@ void test_first_level_sees_nothing() {
     History history(shape.n_levels());
     TensorWalk walk(shape, history.view());
     walk.begin_block(0, shape.n_levels());
-    check_features(walk.level_features(0), first_level());
+    check_features(walk.level(0).features(), first_level());
   }
 }
 
@@ -221,7 +221,7 @@ void test_matrix_by_hand() {
   for (std::size_t i = 0; i < 8; ++i)
     walk.set_level(i, kLevels[i]);
 
-  const LevelFeatures last = walk.level_features(8);
+  const LevelFeatures last = walk.level(8).features();
   check_equal(last.left_class, 0U);
   check_equal(last.up_class, 5U);
   check_equal(last.spatial_class, 5U);  // 26 * 5 / 32 = 4, whose class is 5
@@ -232,12 +232,12 @@ void test_matrix_by_hand() {
   check_equal(last.column_class, 0U);
   check_equal(last.row_class, 0U);
 
-  const LevelFeatures middle = walk.level_features(4);  // left 0, 0; up -2, with 1 and 0
+  const LevelFeatures middle = walk.level(4).features();  // left 0, 0; up -2, with 1 and 0
   check_equal(middle.left_class, 0U);
   check_equal(middle.up_class, 5U);
   check_equal(middle.up_signum, 0U);
   const LevelFeatures second =
-      walk.level_features(2);  // left -2, 1; "up and right" is the first level
+      walk.level(2).features();  // left -2, 1; "up and right" is the first level
   check_equal(second.left_class, 5U);
   check_equal(second.left_signum, 0U);
   check_equal(second.up_class, 1U);
@@ -254,9 +254,9 @@ void test_scales_by_hand() {
   walk.begin_block(64, 128);
   check(walk.block_features(64, 128).left_coded, "the block before to be coded");
   check(walk.block_features(64, 128).up_coded, "the row above to hold a level");
-  check_equal(walk.level_features(64 + 10).row_class, half_octave(3 * 32 >> 3));
-  check_equal(walk.level_features(64 + 10).column_class, 0U);
-  check_equal(walk.level_features(64 + 63).column_class, half_octave(8 * 64 >> 5));
+  check_equal(walk.level(64 + 10).features().row_class, half_octave(3 * 32 >> 3));
+  check_equal(walk.level(64 + 10).features().column_class, 0U);
+  check_equal(walk.level(64 + 63).features().column_class, half_octave(8 * 64 >> 5));
 }
 
 void test_blocks_that_are_not_coded_leave_the_scales_alone() {
@@ -267,10 +267,10 @@ void test_blocks_that_are_not_coded_leave_the_scales_alone() {
     walk.set_level(i, 5);
   walk.end_block(0, 64, true);
   walk.begin_block(64, 128);
-  const LevelFeatures before = walk.level_features(64);
+  const LevelFeatures before = walk.level(64).features();
   walk.end_block(64, 128, false);
   walk.begin_block(128, 192);
-  const LevelFeatures after = walk.level_features(128);
+  const LevelFeatures after = walk.level(128).features();
   check(before.row_class > 0 && before.column_class > 0, "scales from the coded block");
   check_equal(after.row_class, before.row_class);
   check_equal(after.column_class, before.column_class);

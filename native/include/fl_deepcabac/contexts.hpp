@@ -5,43 +5,19 @@
 // sets are shared by tensors of one class, so that a small tensor need not learn alone.
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include "fl_deepcabac/bit_model.hpp"
+#include "fl_deepcabac/feature_classes.hpp"
 
 namespace fl_deepcabac {
 
-// Classes of each context input (spec 7.2).
-inline constexpr std::uint32_t kHistoryClasses = 24;
-inline constexpr std::uint32_t kSpatialClasses = 16;
-inline constexpr std::uint32_t kMagnitudeClasses = 24;
-inline constexpr std::uint32_t kSignClasses = 9;
-inline constexpr std::uint32_t kSignumClasses = 3;
-inline constexpr std::uint32_t kActivityClasses = 8;
-// Classes of the inputs that only the profile "max" looks at.
-inline constexpr std::uint32_t kNearClasses = 12;
-inline constexpr std::uint32_t kScaleClasses = 16;
-inline constexpr std::uint32_t kSignedClasses = 17;
 // Unary "greater than" bins before the remainder, and prefix bins of the remainder (spec 5.4).
 inline constexpr int kGreaterBins = 10;
 inline constexpr int kMaxPrefix = 24;
-
-// Half-octave logarithm: 0, then 1 for 1, 3 and 4 for 2 and 3, 5 for 4-5, 6 for 6-7, and so on
-// (spec 7.2).
-[[nodiscard]] constexpr std::uint32_t half_octave(std::uint32_t value) noexcept {
-  if (value < 2) return value;
-  const auto top = static_cast<std::uint32_t>(std::bit_width(value) - 1);
-  return 1 + 2 * top + ((value >> (top - 1)) & 1U);
-}
-
-[[nodiscard]] constexpr std::uint32_t signum_class(std::int32_t level) noexcept {
-  return level > 0 ? 2U : (level < 0 ? 0U : 1U);
-}
 
 // What the contexts of one level depend on; classes are below their bounds above.
 struct LevelFeatures {
@@ -60,6 +36,13 @@ struct LevelFeatures {
   std::uint32_t around_class;       // of the magnitude averages left and right
   std::uint32_t around_sign_class;  // of the signed averages left and right
   std::uint32_t up_signum;          // of the level one row up
+
+  // The interface of `LevelView`, which works these out one by one.
+  [[nodiscard]] std::uint32_t history() const noexcept { return history_class; }
+  [[nodiscard]] std::uint32_t spatial() const noexcept { return spatial_class; }
+  [[nodiscard]] std::uint32_t magnitude() const noexcept { return magnitude_class; }
+  [[nodiscard]] std::uint32_t sign() const noexcept { return sign_class; }
+  [[nodiscard]] std::uint32_t left_sign() const noexcept { return left_signum; }
 };
 
 // What the context of "this block holds a non-zero level" depends on.
@@ -112,19 +95,29 @@ struct StepContexts {
 // One context set of the profile "fast": one context a bin (spec 7.3).
 class FastContexts {
  public:
+  // What the bins of a level look at: each input is asked for by one bin at most, so none is worked
+  // out beforehand.
+  template <class View>
+  [[nodiscard]] static View inputs_of(const View& view) noexcept {
+    return view;
+  }
+
   [[nodiscard]] PlainEstimate tensor_zero() noexcept { return {&tensor_zero_}; }
   [[nodiscard]] PlainEstimate block_coded(const BlockFeatures& block) noexcept {
     return {&block_coded_[block.left_coded][block.up_coded][block.activity_class]};
   }
-  [[nodiscard]] PlainEstimate significant(const LevelFeatures& level) noexcept {
-    return {&significant_[level.history_class][level.spatial_class]};
+  template <class Level>
+  [[nodiscard]] PlainEstimate significant(const Level& level) noexcept {
+    return {&significant_[level.history()][level.spatial()]};
   }
-  [[nodiscard]] PlainEstimate negative(const LevelFeatures& level) noexcept {
-    return {&negative_[level.sign_class][level.left_signum]};
+  template <class Level>
+  [[nodiscard]] PlainEstimate negative(const Level& level) noexcept {
+    return {&negative_[level.sign()][level.left_sign()]};
   }
   // Whether the magnitude exceeds `k`, 1 <= k <= kGreaterBins.
-  [[nodiscard]] PlainEstimate greater(const LevelFeatures& level, int k) noexcept {
-    return {&greater_[static_cast<std::size_t>(k - 1)][level.magnitude_class]};
+  template <class Level>
+  [[nodiscard]] PlainEstimate greater(const Level& level, int k) noexcept {
+    return {&greater_[static_cast<std::size_t>(k - 1)][level.magnitude()]};
   }
   [[nodiscard]] PlainEstimate remainder_prefix(int position) noexcept {
     return {&remainder_prefix_[static_cast<std::size_t>(position)]};

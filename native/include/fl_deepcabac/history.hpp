@@ -48,8 +48,8 @@ struct HistoryView {
 };
 
 // Move one weight's averages half way to the level just coded (spec 7.4).
-inline void update_history(std::uint8_t& magnitude, std::int8_t& signed_level,
-                           std::int32_t level) noexcept {
+constexpr void update_history(std::uint8_t& magnitude, std::int8_t& signed_level,
+                              std::int32_t level) noexcept {
   // A level this large saturates both codes, and a smaller bound keeps the sums within 32 bits.
   constexpr std::int32_t kBound = 1 << 20;
   const std::int32_t bounded = std::clamp(level, -kBound, kBound);
@@ -67,6 +67,9 @@ inline void update_history(std::uint8_t& magnitude, std::int8_t& signed_level,
       history_code(static_cast<std::uint32_t>(sum < 0 ? -sum : sum) / 2, kMaxSignedCode));
   signed_level = static_cast<std::int8_t>(sum < 0 ? -code : code);
 }
+
+// Move a tensor's averages to its levels.
+void move_history(HistoryView history, std::span<const std::int32_t> levels) noexcept;
 
 // Re-express averages after the step of their tensor has changed. Steps are given as float32 bits
 // (spec 7.5).

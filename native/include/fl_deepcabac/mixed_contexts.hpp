@@ -19,6 +19,12 @@ inline constexpr std::size_t kSignInputs = 3;
 
 class MixedContexts {
  public:
+  // Every bin of a level looks at most inputs, so all are worked out once.
+  template <class View>
+  [[nodiscard]] static LevelFeatures inputs_of(const View& view) noexcept {
+    return view.features();
+  }
+
   [[nodiscard]] PlainEstimate tensor_zero() noexcept { return plain_.tensor_zero(); }
   [[nodiscard]] PlainEstimate block_coded(const BlockFeatures& block) noexcept {
     return plain_.block_coded(block);

@@ -48,7 +48,7 @@ class LevelChooser {
       const float distance = std::fabs(values_[i]) / step_;
       if (distance < kZeroBelow) continue;
       const std::int32_t size =
-          choose_magnitude(walk_.level_features(i), distance, values_[i] < 0.0F);
+          choose_magnitude(Contexts::inputs_of(walk_.level(i)), distance, values_[i] < 0.0F);
       levels[i] = values_[i] < 0.0F ? -size : size;
       walk_.set_level(i, levels[i]);
       n_nonzero += size != 0;
@@ -66,7 +66,8 @@ class LevelChooser {
   // Blocks with more levels than this are never zeroed as a whole.
   static constexpr int kDoubtfulLevels = 2;
 
-  [[nodiscard]] std::int32_t choose_magnitude(const LevelFeatures& features, float distance,
+  template <class Inputs>
+  [[nodiscard]] std::int32_t choose_magnitude(const Inputs& features, float distance,
                                               bool is_negative) {
     const auto lower = static_cast<std::int32_t>(distance);
     // Far out one more step of magnitude costs next to nothing: take the nearest.
@@ -101,7 +102,7 @@ class LevelChooser {
     std::uint32_t cost = estimate_cost(flag, true);
     float less_error = 0.0F;
     for (std::size_t i = begin; i < end; ++i) {
-      cost += level_cost(walk_.level_features(i), levels[i]);
+      cost += level_cost(Contexts::inputs_of(walk_.level(i)), levels[i]);
       const float distance = values_[i] / step_;
       const float error = distance - static_cast<float>(levels[i]);
       less_error += distance * distance - error * error;
@@ -110,7 +111,8 @@ class LevelChooser {
     return less_error - price_ * (static_cast<float>(cost) - static_cast<float>(zero_cost));
   }
 
-  [[nodiscard]] std::uint32_t level_cost(const LevelFeatures& features, std::int32_t level) {
+  template <class Inputs>
+  [[nodiscard]] std::uint32_t level_cost(const Inputs& features, std::int32_t level) {
     const auto significant = contexts_.significant(features);
     if (level == 0) return estimate_cost(significant, false);
     std::uint32_t cost =
