@@ -14,7 +14,7 @@ import importlib.util
 import json
 import platform
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +53,13 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
         from fl_deepcabac.experiments.client import load_partitioned  # noqa: PLC0415 (slow to load)
         from fl_deepcabac.experiments.codecs import DeepCabac, Uncompressed  # noqa: PLC0415
         from fl_deepcabac.experiments.run_folder import prepare_folder, write_config  # noqa: PLC0415
+        from fl_deepcabac.experiments.strategies import build_strategy  # noqa: PLC0415
+        from fl_deepcabac.flower import default_config  # noqa: PLC0415
 
         load_partitioned(settings)
+        if arguments.step is None and arguments.relative_step is None:
+            relative_step = default_config(build_strategy(settings)).relative_step
+            config = replace(config, relative_step=relative_step)
     codecs: dict[str, UpdateCodec] = {
         "uncompressed": Uncompressed(),
         "compressed": DeepCabac(config),

@@ -8,6 +8,7 @@ the ClientApp see ordinary messages with ordinary weights.
 """
 
 from fl_deepcabac.flower.client import deepcabac_mod
+from fl_deepcabac.flower.defaults import default_config
 from fl_deepcabac.flower.ledger import CommunicationLedger, RoundRecord, Totals, Transfer
 from fl_deepcabac.flower.server import DeepCABACStrategy, DeepCABACStrategyMixin
 
@@ -19,4 +20,5 @@ __all__ = [
     "Totals",
     "Transfer",
     "deepcabac_mod",
+    "default_config",
 ]

@@ -18,6 +18,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedXgbBagging, FedXgbCyclic, Strategy
 
 from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.flower.defaults import default_config
 from fl_deepcabac.flower.endpoint import ServerEndpoint
 from fl_deepcabac.flower.lazy import detach
 from fl_deepcabac.flower.ledger import CommunicationLedger
@@ -37,8 +38,8 @@ class DeepCABACStrategyMixin(Strategy):
     *args, **kwargs
         For the strategy class that follows.
     codec : CodecConfig, optional
-        Settings for all nodes; they travel with each train message. The package's defaults if not
-        given.
+        Settings for all nodes; they travel with each train message. If not given, those that
+        `default_config` finds right for the strategy.
 
     Notes
     -----
@@ -63,7 +64,8 @@ class DeepCABACStrategyMixin(Strategy):
         super().__init__(*args, **kwargs)
         inner = getattr(self, "inner", self)
         is_active = not isinstance(inner, FedXgbBagging | FedXgbCyclic)
-        self._codec_endpoint = ServerEndpoint(codec or CodecConfig(), is_active=is_active)
+        config = default_config(inner) if codec is None else codec
+        self._codec_endpoint = ServerEndpoint(config, is_active=is_active)
         self._codec_dtypes = DtypeMemory()
 
     @property
