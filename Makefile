@@ -23,7 +23,7 @@ extension_sources := $(filter-out native/tests/% native/fuzz/% native/bench/%,$(
 
 .PHONY: help
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: $(EXTENSION) ## train with and without compression, show and save what it cost
@@ -109,6 +109,32 @@ native-test: $(ENVIRONMENT) ## the C++ tests and fuzz corpora under address and 
 	@cd native && $(BIN)/cmake --preset asan >/dev/null
 	@cd native && $(BIN)/cmake --build --preset asan -j $(JOBS)
 	@cd native && $(BIN)/ctest --preset asan -j $(JOBS)
+
+# --------------------------------------------------------------------------------- benchmarks
+
+# Recorded streams; where the folder holds none, a stream is made up.
+STREAMS ?= ../shared/streams
+
+.PHONY: bench
+bench: $(EXTENSION) ## rate, error and speed on recorded streams, beside NNCodec, zlib and zstd; STREAMS=folder
+	@$(BIN)/python benchmarks/streams.py $(STREAMS)
+
+.PHONY: bench-more
+bench-more: $(EXTENSION) ## other compressors on the same levels, the worth of a kept state, sparse updates
+	@$(BIN)/python benchmarks/lossless.py $(STREAMS)
+	@$(BIN)/python benchmarks/persistence.py $(STREAMS)
+	@$(BIN)/python benchmarks/sparse.py
+
+.PHONY: bench-sizes
+bench-sizes: $(EXTENSION) ## rewrite the ledger of packet sizes, which a test compares
+	@$(BIN)/python benchmarks/size_ledger.py
+
+.PHONY: bench-instructions
+bench-instructions: $(ENVIRONMENT) ## compare instructions a weight with their ledger; WRITE=1 rewrites it
+	@command -v valgrind >/dev/null || { echo "expected valgrind on PATH, found none: nothing counted" >&2; exit 2; }
+	@cd native && $(BIN)/cmake --preset bench >/dev/null
+	@cd native && $(BIN)/cmake --build --preset bench -j $(JOBS) >/dev/null
+	@$(BIN)/python benchmarks/instruction_ledger.py build/bench/bench_level_codec $(if $(WRITE),--write)
 
 # ------------------------------------------------------------------------------------- habits
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed and size of the three coding functions, on updates near 0.4 bit a weight.
 //
-//     bench_level_codec [COLUMNS [ROUNDS]]
+//     bench_level_codec [COLUMNS [ROUNDS [PROFILE]]]
 //
 // The layout is a matrix of 512 rows and a vector. With few columns and one round the run is short
 // and does the same work every time, so that instruction counts (callgrind) compare between
@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 
 #include "fl_deepcabac/level_codec.hpp"
 #include "update_source.hpp"
@@ -73,10 +74,12 @@ void print(const char* profile, const Measured& measured) {
       rate(measured.encode_levels), rate(measured.decode_levels));
 }
 
-void run_benchmark(std::uint32_t n_columns, int n_rounds) {
+// An empty `only` stands for all profiles.
+void run_benchmark(std::uint32_t n_columns, int n_rounds, std::string_view only) {
   const std::pair<Profile, const char*> profiles[] = {{Profile::kFast, "fast"},
                                                       {Profile::kMax, "max"}};
   for (const auto& [profile, name] : profiles) {
+    if (!only.empty() && only != name) continue;
     UpdateSource source({{512, n_columns}, {1, n_columns}}, 1);
     StreamState state(source.shapes(), profile);
     Measured warming;
@@ -95,11 +98,16 @@ void run_benchmark(std::uint32_t n_columns, int n_rounds) {
 int main(int argc, char** argv) {
   const long n_columns = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 2048;
   const long n_rounds = argc > 2 ? std::strtol(argv[2], nullptr, 10) : 3;
+  const std::string_view profile = argc > 3 ? argv[3] : "";
   if (n_columns < 1 || n_columns > 1'000'000 || n_rounds < 1 || n_rounds > 1000) {
     std::fprintf(stderr, "expected 1 to 1000000 columns and 1 to 1000 rounds\n");
     return 2;
   }
+  if (!profile.empty() && profile != "fast" && profile != "max") {
+    std::fprintf(stderr, "expected the profile fast or max, found %s\n", argv[3]);
+    return 2;
+  }
   fl_deepcabac::testing::run_benchmark(static_cast<std::uint32_t>(n_columns),
-                                       static_cast<int>(n_rounds));
+                                       static_cast<int>(n_rounds), profile);
   return 0;
 }

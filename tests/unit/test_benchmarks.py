@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The committed ledger of packet sizes, and the arithmetic that the benchmarks' figures rest on."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def test_packet_sizes_are_the_committed_ones() -> None:
+    ledger = module("size_ledger")
+    found = ledger.make_ledger().splitlines()
+    expected = ledger.PATH.read_text(encoding="utf-8").splitlines()
+    differences = [f"-{line}" for line in expected if line not in found]
+    differences += [f"+{line}" for line in found if line not in expected]
+    message = "\n".join(differences)
+    assert found == expected, (
+        f"packet sizes moved; if that is meant, run make bench-sizes and say why in the commit\n"
+        f"{message}"
+    )
+
+
+def test_synthetic_streams_are_the_same_everywhere() -> None:
+    update = module("synthetic").make_stream("3k", 2)[1]
+    first = update["f1.weight"].reshape(-1)[:4]
+    assert [value.hex() for value in first.tolist()] == [
+        "0x1.9277540000000p-10",
+        "0x1.36afec0000000p-10",
+        "-0x1.e433560000000p-10",
+        "0x1.9eeb6c0000000p-12",
+    ]
+
+
+@pytest.mark.parametrize("density", [0.001, 0.01])
+def test_sparse_levels_have_the_density_asked_for(density: float) -> None:
+    (update,) = module("synthetic").make_sparse_levels("200k", 1, density=density)
+    levels = np.concatenate([array.reshape(-1) for array in update.values()])
+    expected = density * levels.size
+    assert abs(np.count_nonzero(levels) - expected) < 5 * math.sqrt(expected)
+    assert set(np.unique(levels)) == {-2, -1, 0, 1, 2}
+
+
+def test_estimated_bits_are_the_sum_over_the_decisions() -> None:
+    counts, bits = [0, 0], 0.0
+    for decision in [0, 0, 1, 0, 1, 0, 0, 0]:
+        bits -= math.log2((counts[decision] + 0.5) / (sum(counts) + 1))
+        counts[decision] += 1
+    assert module("sparse").estimated_bits(*counts) == pytest.approx(bits)
+
+
+def test_bd_rate_of_a_curve_scaled_in_rate_is_the_scale() -> None:
+    theirs = [(0.01 * 2.0**k, 2.0 / 1.8**k) for k in range(7)]
+    ours = [(rmse, 0.9 * rate) for rmse, rate in theirs]
+    assert module("rate_distortion").bd_rate(ours, theirs) == pytest.approx(-0.1)
+
+
+def test_a_cut_stream_keeps_its_tensors() -> None:
+    recordings = module("recordings")
+    whole = recordings.Recording("whole", module("synthetic").make_stream("20k", 2))
+    small = recordings.cut(whole, 3000)
+    assert list(small.updates[1]) == list(whole.updates[1])
+    assert 2500 < small.n_weights < 4500
+    first = small.updates[1]["c2.weight"]
+    rows, columns, *_ = first.shape
+    assert np.array_equal(first, whole.updates[1]["c2.weight"][:rows, :columns])
+
+
+def test_levels_are_read_back_from_what_the_decoder_sees() -> None:
+    synthetic, running = module("synthetic"), module("running")
+    rounds = synthetic.make_sparse_levels("3k", 1, density=0.2)
+    config = running.dc.CodecConfig(step=0.006, quantizer="uniform")
+    (coded,) = running.encode_stream(synthetic.scale_levels(rounds, 0.006), config)
+    expected = np.concatenate([array.reshape(-1) for array in rounds[0].values()])
+    assert np.array_equal(running.levels_of(coded), expected)
