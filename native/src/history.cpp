@@ -31,36 +31,54 @@ std::uint32_t rescaled_code(std::uint32_t code, std::uint64_t ratio,
   return history_code(static_cast<std::uint32_t>(std::min(value, kBound)), max_code);
 }
 
-// Codes after a level of zero: most levels are, and a table spares them the arithmetic.
-struct DecayTables {
-  std::array<std::uint8_t, 256> magnitude{};
-  std::array<std::int8_t, 256> signed_level{};  // by the code's byte
-};
-
-consteval DecayTables make_decay_tables() {
-  DecayTables tables;
-  for (std::uint32_t byte = 0; byte < 256; ++byte) {
-    auto magnitude = static_cast<std::uint8_t>(byte);
-    auto signed_level = static_cast<std::int8_t>(byte);
-    update_history(magnitude, signed_level, 0);
-    tables.magnitude[byte] = magnitude;
-    tables.signed_level[byte] = signed_level;
-  }
-  return tables;
+// The code of half a value. An octave is 16 codes above 32, below it a code is its value, and the
+// two rules meet as a maximum, which the compiler turns into two vector instructions.
+constexpr std::uint8_t halved_code(std::uint8_t code) noexcept {
+  const auto octave_down = static_cast<std::uint8_t>(std::max<std::uint8_t>(code, 16) - 16);
+  return std::max(static_cast<std::uint8_t>(code >> 1), octave_down);
 }
-constexpr DecayTables kDecay = make_decay_tables();
+
+consteval bool halves_every_value() {
+  for (std::uint32_t code = 0; code <= kMaxMagnitudeCode; ++code) {
+    const std::uint32_t wanted = history_code(history_value(code) / 2, kMaxMagnitudeCode);
+    if (halved_code(static_cast<std::uint8_t>(code)) != wanted) return false;
+  }
+  return true;
+}
+static_assert(halves_every_value());
+
+// What `update_history` does for a level of zero, for a run of them.
+void decay(std::span<std::uint8_t> magnitudes, std::span<std::int8_t> signed_levels) noexcept {
+  for (std::uint8_t& code : magnitudes)
+    code = halved_code(code);
+  for (std::int8_t& code : signed_levels) {
+    const auto size = static_cast<std::uint8_t>(code < 0 ? -code : code);
+    const auto halved = static_cast<std::int8_t>(halved_code(size));
+    code = static_cast<std::int8_t>(code < 0 ? -halved : halved);
+  }
+}
 
 }  // namespace
 
 void move_history(HistoryView history, std::span<const std::int32_t> levels) noexcept {
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    std::uint8_t& magnitude = history.magnitude[i];
-    std::int8_t& signed_level = history.signed_level[i];
-    if (levels[i] == 0) {
-      magnitude = kDecay.magnitude[magnitude];
-      signed_level = kDecay.signed_level[static_cast<std::uint8_t>(signed_level)];
-    } else {
-      update_history(magnitude, signed_level, levels[i]);
+  // Most levels are zero: all averages of a run decay at once, and the few others are then put
+  // right from a copy of what they were.
+  constexpr std::size_t kRun = 64;
+  std::array<std::uint8_t, kRun> magnitudes{};
+  std::array<std::int8_t, kRun> signed_levels{};
+  for (std::size_t begin = 0; begin < levels.size(); begin += kRun) {
+    const std::size_t length = std::min(kRun, levels.size() - begin);
+    const auto magnitude = history.magnitude.subspan(begin, length);
+    const auto signed_level = history.signed_level.subspan(begin, length);
+    std::copy(magnitude.begin(), magnitude.end(), magnitudes.begin());
+    std::copy(signed_level.begin(), signed_level.end(), signed_levels.begin());
+    decay(magnitude, signed_level);
+    for (std::size_t i = 0; i < length; ++i) {
+      const std::int32_t level = levels[begin + i];
+      if (level == 0) continue;
+      update_history(magnitudes[i], signed_levels[i], level);
+      magnitude[i] = magnitudes[i];
+      signed_level[i] = signed_levels[i];
     }
   }
 }

@@ -49,7 +49,9 @@ struct DecodedBins {
 // as many bypass bins (spec 5.5). `value` below 2^kMaxPrefix - 1 when encoding; at most
 // 2^(kMaxPrefix + 1) - 2 comes back.
 template <class Bins, class PrefixEstimate>
-std::uint32_t code_exp_golomb(Bins& bins, PrefixEstimate&& prefix_estimate, std::uint32_t value) {
+[[gnu::always_inline]] inline std::uint32_t code_exp_golomb(Bins& bins,
+                                                            PrefixEstimate&& prefix_estimate,
+                                                            std::uint32_t value) {
   const int n_wanted = static_cast<int>(std::bit_width(value + 1)) - 1;
   int n_suffix = 0;
   while (n_suffix < kMaxPrefix && bins.code(prefix_estimate(n_suffix), n_suffix < n_wanted))
@@ -60,8 +62,9 @@ std::uint32_t code_exp_golomb(Bins& bins, PrefixEstimate&& prefix_estimate, std:
 
 // The magnitude of a level that is not zero (spec 5.4).
 template <class Bins, class Contexts, class Inputs>
-std::int32_t code_magnitude(Bins& bins, Contexts& contexts, const Inputs& features,
-                            std::int32_t magnitude) {
+[[gnu::always_inline]] inline std::int32_t code_magnitude(Bins& bins, Contexts& contexts,
+                                                          const Inputs& features,
+                                                          std::int32_t magnitude) {
   for (int k = 1; k <= kGreaterBins; ++k) {
     if (!bins.code(contexts.greater(features, k), magnitude > k)) return k;
   }
