@@ -9,11 +9,13 @@ from fl_deepcabac._native import __version__
 from fl_deepcabac.codec import DecodedUpdate, EncodedUpdate, decode_update, encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import (
+    BudgetError,
     ConfigError,
     CorruptPacketError,
     DecodeError,
     DeepCabacError,
     EncodeError,
+    ImportanceError,
     LevelRangeError,
     LimitExceededError,
     NonFiniteError,
@@ -30,6 +32,7 @@ from fl_deepcabac.update_stream import UpdateDecoder, UpdateEncoder, compress, d
 
 __all__ = [
     "FORMAT_VERSION",
+    "BudgetError",
     "CodecConfig",
     "ConfigError",
     "CorruptPacketError",
@@ -38,6 +41,7 @@ __all__ = [
     "DeepCabacError",
     "EncodeError",
     "EncodedUpdate",
+    "ImportanceError",
     "LevelRangeError",
     "LimitExceededError",
     "NonFiniteError",

@@ -7,14 +7,17 @@ mantissa, so that a step that hardly moves costs one bin a packet.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_deepcabac.arrays import level_slices
 from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.schema import Schema
 
-__all__ = ["allocate_steps", "share_by_size"]
+__all__ = ["allocate_steps", "round_mantissa", "share_by_size", "unit_steps"]
 
 # Steps outside are no steps of the format (spec 9).
 MIN_STEP, MAX_STEP = 2.0**-100, 2.0**100
@@ -57,17 +60,55 @@ def allocate_steps(
     -------
     ndarray, float32, shape (n_level_tensors,)
         In the units of the update, within the bounds of the format.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern of `step_overrides` matches no tensor of the schema.
+    """
+    if config.step is not None:
+        wanted = config.step * _override_factors(schema, config)
+        return np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32)
+    wanted = float(config.relative_step or 0.0) * unit_steps(values, schema=schema, config=config)
+    return round_mantissa(np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32))
+
+
+def unit_steps(
+    values: NDArray[np.float32], *, schema: Schema, config: CodecConfig
+) -> NDArray[np.float64]:
+    """Return the step of every level-coded tensor at a relative step of 1, not rounded.
+
+    Parameters
+    ----------
+    values, schema, config
+        As for `allocate_steps`, whose exceptions it raises.
+
+    Returns
+    -------
+    ndarray, float64, shape (n_level_tensors,)
+        Positive. A tensor of zeros is coded without a step and gets 1.
     """
     specs = schema.level_tensors
-    if config.step is not None:
-        return np.full(len(specs), config.step, np.float32)
     n_elements = np.array([spec.n_elements for spec in specs], np.int64)
     shares = share_by_size(n_elements) if config.allocation == "size" else np.ones(len(specs))
     scales = np.array([_root_mean_square(values[place]) for _, place in level_slices(schema)])
-    wanted = float(config.relative_step or 0.0) * shares * scales
-    # A tensor of zeros is coded without a step; any valid one will do.
-    wanted = np.clip(np.where(scales > 0, wanted, 1.0), MIN_STEP, MAX_STEP)
-    return _round_mantissa(wanted.astype(np.float32))
+    units = _override_factors(schema, config) * shares * scales
+    return np.where(scales > 0, units, 1.0)
+
+
+def _override_factors(schema: Schema, config: CodecConfig) -> NDArray[np.float64]:
+    """Return the factor of the first pattern that matches each level-coded tensor, 1 for none."""
+    overrides = dict(config.step_overrides)
+    for pattern in overrides:
+        if not any(fnmatchcase(spec.name, pattern) for spec in schema.tensors):
+            raise ConfigError(
+                "step_overrides", expected="patterns that match a tensor", found=pattern
+            )
+    factors = [
+        next((overrides[pattern] for pattern in overrides if fnmatchcase(spec.name, pattern)), 1.0)
+        for spec in schema.level_tensors
+    ]
+    return np.array(factors, np.float64)
 
 
 def _root_mean_square(values: NDArray[np.float32]) -> float:
@@ -78,7 +119,7 @@ def _root_mean_square(values: NDArray[np.float32]) -> float:
     return float(np.sqrt(np.mean(wide * wide)))
 
 
-def _round_mantissa(steps: NDArray[np.float32]) -> NDArray[np.float32]:
+def round_mantissa(steps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round positive normal float32 numbers to `MANTISSA_BITS` bits of mantissa."""
     dropped = 23 - MANTISSA_BITS
     bits = steps.view(np.uint32) + np.uint32(1 << (dropped - 1))

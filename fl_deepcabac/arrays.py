@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.errors import NonFiniteError, SchemaMismatchError
+from fl_deepcabac.errors import ImportanceError, NonFiniteError, SchemaMismatchError
 from fl_deepcabac.schema import Schema, TensorSpec
 
 __all__ = [
     "check_update",
+    "flatten_importance",
     "flatten_values",
     "join_exact",
     "level_slices",
@@ -94,6 +95,53 @@ def flatten_values(arrays: Update, schema: Schema) -> NDArray[np.float32]:
         for spec, place in level_slices(schema):
             values[place] = arrays[spec.name].reshape(-1)
     return values
+
+
+def flatten_importance(importance: Update, schema: Schema) -> NDArray[np.float32]:
+    """Join the importance of level-coded tensors into one vector, of mean 1 in each tensor.
+
+    Parameters
+    ----------
+    importance : mapping of str to ndarray
+        Of some or all level-coded tensors: their names and shapes, any float dtype. Only ratios
+        within a tensor count, because each is divided by its mean.
+    schema : Schema
+
+    Returns
+    -------
+    ndarray, float32, shape (n,)
+        1 throughout a tensor that is not named, or whose importance is 0 throughout.
+
+    Raises
+    ------
+    SchemaMismatchError
+        If a name, a shape or a kind of dtype is not that of a level-coded tensor.
+    ImportanceError
+        If a value is negative, NaN or infinite.
+    """
+    if surplus := sorted(importance.keys() - {spec.name for spec in schema.level_tensors}):
+        raise SchemaMismatchError(
+            f"importance: expected names of level-coded tensors, found {surplus}"
+        )
+    weights = np.ones(sum(spec.n_elements for spec in schema.level_tensors), np.float32)
+    for spec, place in level_slices(schema):
+        if spec.name not in importance:
+            continue
+        array = np.asarray(importance[spec.name])
+        if array.dtype.kind != "f" or array.shape != spec.shape:
+            raise SchemaMismatchError(
+                f"importance of tensor {spec.name!r}: expected floats of shape {spec.shape}, "
+                f"found {array.dtype.name} of shape {array.shape}"
+            )
+        wide = array.astype(np.float64)
+        is_good = np.isfinite(wide) & (wide >= 0)
+        if not is_good.all():
+            index = tuple(int(i) for i in np.argwhere(~is_good)[0])
+            raise ImportanceError(spec.name, index, float(array[index]))
+        if (largest := wide.max(initial=0.0)) > 0:
+            wide /= largest  # so that no mean overflows
+            weights[place] = wide.reshape(-1) / wide.mean()
+    return weights
 
 
 def unflatten_values(values: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from fl_deepcabac.allocation import allocate_steps
 from fl_deepcabac.arrays import (
     check_update,
+    flatten_importance,
     flatten_values,
     join_exact,
     level_slices,
@@ -42,6 +44,7 @@ from fl_deepcabac.packet import (
     write_packet,
 )
 from fl_deepcabac.quantize import dequantize, quantize
+from fl_deepcabac.rate import budget_of, code_within
 from fl_deepcabac.report import (
     UpdateReport,
     report_exact,
@@ -105,7 +108,12 @@ class DecodedUpdate:
 
 
 def encode_update(
-    update: Update, *, schema: Schema, config: CodecConfig, state: StreamState
+    update: Update,
+    *,
+    schema: Schema,
+    config: CodecConfig,
+    state: StreamState,
+    importance: Update | None = None,
 ) -> EncodedUpdate:
     """Quantise and code an update against the state of a stream.
 
@@ -117,6 +125,10 @@ def encode_update(
     config : CodecConfig
     state : StreamState
         Not changed.
+    importance : mapping of str to ndarray, optional
+        What the squared error of each weight counts, for some or all tensors coded as levels: not
+        negative, in the update's shapes, of any unit, because each tensor's is divided by its mean.
+        For the quantiser ``"rdoq"`` (F_w of DeepCABAC); no decoder needs it.
 
     Returns
     -------
@@ -127,7 +139,12 @@ def encode_update(
     SchemaMismatchError
         If names, shapes or dtypes differ from the schema, or the state is another model's.
     ConfigError
-        If the state has another profile.
+        If the state has another profile, a pattern of `step_overrides` matches no tensor, or
+        importance is given to a quantiser that weighs no errors.
+    ImportanceError
+        If an importance is negative or not finite.
+    BudgetError
+        If the config names a target that even a packet of zeros exceeds.
     NonFiniteError
         If a float tensor holds NaN or infinity.
     LevelRangeError
@@ -135,22 +152,38 @@ def encode_update(
 
     Notes
     -----
-    The GIL is released while levels are chosen and coded. Time O(n).
+    The GIL is released while levels are chosen and coded. Time O(n); with a target, that times the
+    trials of `rate.code_within`.
     """
     _check_state(state, schema, config)
     arrays = check_update(update, schema)
     values = flatten_values(arrays, schema)
-    steps = allocate_steps(values, schema=schema, config=config)
-    coded = _quantise_and_code(values, steps, schema=schema, config=config, state=state)
-    packet = write_packet(
+    weights = None if importance is None else _weights(importance, schema, config)
+    code = partial(
+        _quantise_and_code, values, weights=weights, schema=schema, config=config, state=state
+    )
+    write = partial(
+        write_packet,
         schema=schema,
         profile=state.profile,
         base_state_digest=state.digest,
         sequence_number=state.sequence_number,
         is_fresh=state.is_fresh,
         exact=join_exact(arrays, schema),
-        payload=coded.payload,
     )
+    if (budget := budget_of(config, schema)) is None:
+        coded = code(allocate_steps(values, schema=schema, config=config))
+    else:
+        coded = code_within(
+            budget,
+            code,
+            values=values,
+            schema=schema,
+            config=config,
+            state=state.levels,
+            other_bytes=len(write(payload=b"")),
+        )
+    packet = write(payload=coded.payload)
     decoded = _reconstruct(coded, schema) | {
         spec.name: np.array(arrays[spec.name], dtype=spec.dtype) for spec in schema.exact_tensors
     }
@@ -201,6 +234,7 @@ def _quantise_and_code(
     values: NDArray[np.float32],
     steps: NDArray[np.float32],
     *,
+    weights: NDArray[np.float32] | None,
     schema: Schema,
     config: CodecConfig,
     state: StreamState,
@@ -209,7 +243,9 @@ def _quantise_and_code(
     begin = 0
     try:
         if config.quantizer == "rdoq":
-            return encode_values(state.levels, values, steps, rd_lambda=config.rd_lambda)
+            return encode_values(
+                state.levels, values, steps, rd_lambda=config.rd_lambda, importance=weights
+            )
         dead_zone = config.dead_zone if config.quantizer == "deadzone" else 0.5
         levels = np.empty(values.size, np.int32)
         for (_, place), step in zip(level_slices(schema), steps, strict=True):
@@ -224,6 +260,13 @@ def _quantise_and_code(
                     spec.name, float(values[position]), step=float(step), limit=MAX_LEVEL
                 ) from None
         raise
+
+
+def _weights(importance: Update, schema: Schema, config: CodecConfig) -> NDArray[np.float32]:
+    """Return what each squared error counts, for the one quantiser that asks."""
+    if config.quantizer != "rdoq":
+        raise ConfigError("quantizer", expected="rdoq, with importance", found=config.quantizer)
+    return flatten_importance(importance, schema)
 
 
 def _check_state(state: StreamState, schema: Schema, config: CodecConfig) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 import numbers
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 
 from fl_deepcabac.errors import ConfigError
 
-__all__ = ["Allocation", "CodecConfig", "Profile", "QuantizerName"]
+__all__ = ["RATE_SETTINGS", "Allocation", "CodecConfig", "Profile", "QuantizerName"]
 
 Profile = Literal["fast", "max"]
 QuantizerName = Literal["rdoq", "deadzone", "uniform"]
@@ -23,6 +24,10 @@ Allocation = Literal["size", "uniform"]
 
 # docs/decisions/0004: the coarsest setting that kept accuracy in the runs recorded there.
 DEFAULT_RELATIVE_STEP = 3.0
+
+
+# What decides how many bits an update gets; one of them at a time.
+RATE_SETTINGS = ("step", "relative_step", "target_bits_per_weight", "target_bytes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +41,11 @@ class CodecConfig:
     relative_step : float, optional
         Width in units of the root mean square of each tensor's own update, shared out by
         `allocation`. Give one of the two; with neither, the default of the package applies.
+    target_bits_per_weight : float, optional
+        Instead of a step: most bits per weight of a packet, all its bytes counted. Steps are
+        searched anew for each update (`rate`), shared out by `allocation`.
+    target_bytes : int, optional
+        Instead of a step: most bytes of a packet.
     profile : {"fast", "max"}
         Context model: one adaptive context per bin, or several predictions mixed (spec 7).
     quantizer : {"rdoq", "deadzone", "uniform"}
@@ -48,13 +58,17 @@ class CodecConfig:
         A fraction of a step below this rounds towards zero, in [0.5, 1). Used by ``"deadzone"``.
     allocation : {"size", "uniform"}
         How a relative step is shared out: finer for small tensors, or the same for all.
+    step_overrides : mapping of str to float, or pairs
+        Factors on the steps of tensors by name: the first pattern that matches wins, ``*``, ``?``
+        and ``[...]`` as in file names, upper and lower case told apart. Kept as a tuple of pairs. A
+        pattern that matches no tensor of the schema is a `ConfigError` when an update is encoded.
     error_feedback : bool
         Whether a Flower client adds what quantisation left out to its next update.
 
     Raises
     ------
     ConfigError
-        If a value is out of range, or both steps are given.
+        If a value is out of range, or more than one of steps and targets is given.
 
     Examples
     --------
@@ -65,23 +79,30 @@ class CodecConfig:
 
     step: float | None = None
     relative_step: float | None = None
+    target_bits_per_weight: float | None = None
+    target_bytes: int | None = None
     profile: Profile = "fast"
     quantizer: QuantizerName = "rdoq"
     rd_lambda: float = 0.1
     dead_zone: float = 0.6
     allocation: Allocation = "size"
+    step_overrides: Mapping[str, float] | Iterable[tuple[str, float]] = ()
     error_feedback: bool = True
 
     def __post_init__(self) -> None:
-        if self.step is None and self.relative_step is None:
+        given = [name for name in RATE_SETTINGS if getattr(self, name) is not None]
+        if not given:
             object.__setattr__(self, "relative_step", DEFAULT_RELATIVE_STEP)
-        if self.step is not None and self.relative_step is not None:
-            found = (self.step, self.relative_step)
-            raise ConfigError("step", expected="step or relative_step, not both", found=found)
+        if len(given) > 1:
+            found = tuple(getattr(self, name) for name in given)
+            expected = f"{' or '.join(given)}, not both" if not given[2:] else f"one of {given}"
+            raise ConfigError(given[0], expected=expected, found=found)
         for field, low, high in (
             # Above 2**-100 and below 2**100 every product with a level stays a normal float32.
             ("step", 2.0**-100, 2.0**100),
             ("relative_step", 1e-6, 1e6),
+            ("target_bits_per_weight", 1e-6, 64.0),
+            ("target_bytes", 1, 2**32 - 1),
             ("rd_lambda", 0.0, 100.0),
             ("dead_zone", 0.5, 0.999),
         ):
@@ -96,16 +117,17 @@ class CodecConfig:
                 raise ConfigError(field, expected=f"one of {', '.join(names)}", found=value)
         if not isinstance(self.error_feedback, bool):
             raise ConfigError("error_feedback", expected="a bool", found=self.error_feedback)
+        object.__setattr__(self, "step_overrides", _checked_overrides(self.step_overrides))
 
     def _require_number(self, field: str, low: float, high: float) -> None:
-        """Store the field as a float within [low, high]; None is allowed for the two steps."""
+        """Store the field as a number within [low, high]; None is allowed for steps and targets."""
         value = getattr(self, field)
-        if value is None and field in {"step", "relative_step"}:
+        if value is None and field in RATE_SETTINGS:
             return
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or not low <= value <= high:
-            raise ConfigError(field, expected=f"a number in [{low:g}, {high:g}]", found=value)
-        object.__setattr__(self, field, float(value))
+        number = _checked_number(field, value, low, high)
+        if field == "target_bytes" and not number.is_integer():
+            raise ConfigError(field, expected="a whole number of bytes", found=value)
+        object.__setattr__(self, field, int(number) if field == "target_bytes" else number)
 
     def to_json(self) -> str:
         """Return all settings as one JSON object with sorted keys."""
@@ -131,3 +153,32 @@ class CodecConfig:
             if name not in known:
                 raise ConfigError(name, expected=f"one of {', '.join(sorted(known))}", found=name)
         return cls(**values)
+
+
+def _checked_number(field: str, value: object, low: float, high: float) -> float:
+    """Return a number within [low, high] as a float."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and low <= number <= high:
+            return number
+    raise ConfigError(field, expected=f"a number in [{low:g}, {high:g}]", found=value)
+
+
+def _checked_overrides(overrides: object) -> tuple[tuple[str, float], ...]:
+    """Return patterns and factors as a tuple of pairs, in the order given."""
+    field = "step_overrides"
+    pairs = overrides.items() if isinstance(overrides, Mapping) else overrides
+    if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+        raise ConfigError(field, expected="patterns and factors", found=overrides)
+    checked: dict[str, float] = {}
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or [isinstance(part, str) for part in pair] != [
+            True,
+            False,
+        ]:
+            raise ConfigError(field, expected="pairs of a pattern and a factor", found=pair)
+        pattern, factor = pair
+        if not pattern or pattern in checked:
+            raise ConfigError(field, expected="patterns, each of them once", found=pattern)
+        checked[pattern] = _checked_number(field, factor, 1e-6, 1e6)
+    return tuple(checked.items())

@@ -64,6 +64,11 @@ class LevelState:
         shapes = [spec.matrix_shape for spec in schema.level_tensors]
         return cls(_native.StreamState(shapes, PROFILE_CODES[profile]))
 
+    @property
+    def steps(self) -> NDArray[np.float32]:
+        """Each tensor's last step; 0 where none has been coded yet."""
+        return self.handle.steps
+
     def to_bytes(self) -> bytes:
         """Return the saved state (spec 10.2), about 2 bytes a weight before compression."""
         return self.handle.to_bytes()
@@ -141,6 +146,7 @@ def encode_values(
     steps: NDArray[np.float32],
     *,
     rd_lambda: float,
+    importance: NDArray[np.float32] | None = None,
 ) -> CodedLevels:
     """Choose levels by rate and distortion with the live costs of the contexts, and code them.
 
@@ -152,6 +158,8 @@ def encode_values(
     steps : ndarray, float32, shape (n_tensors,)
     rd_lambda : float
         Price of a bit in squared steps.
+    importance : ndarray, float32, shape (n,), C-contiguous, optional
+        What the squared error of each value counts, at least 0; None lets all count 1.
 
     Returns
     -------
@@ -167,7 +175,8 @@ def encode_values(
     .. [1] S. Wiedemann et al., "DeepCABAC: A Universal Compression Algorithm for Deep Neural
        Networks", IEEE J. Sel. Topics Signal Process. 14(4), 2020.
     """
-    return _run_encoder(_native.encode_values, state.handle, values, steps, rd_lambda)
+    weights = np.empty(0, np.float32) if importance is None else importance
+    return _run_encoder(_native.encode_values, state.handle, values, steps, rd_lambda, weights)
 
 
 def decode_levels(state: LevelState, payload: bytes, *, offset: int = 0) -> CodedLevels:

@@ -9,11 +9,13 @@ operation that raises has left every encoder, decoder and state as it was.
 from __future__ import annotations
 
 __all__ = [
+    "BudgetError",
     "ConfigError",
     "CorruptPacketError",
     "DecodeError",
     "DeepCabacError",
     "EncodeError",
+    "ImportanceError",
     "LevelRangeError",
     "LimitExceededError",
     "NonFiniteError",
@@ -92,6 +94,44 @@ class LevelRangeError(EncodeError):
         )
         self.tensor = tensor
         self.value = value
+
+
+class BudgetError(EncodeError):
+    """The budget is smaller than the smallest packet, that of all levels zero.
+
+    Attributes
+    ----------
+    budget, needed : int
+        Bytes.
+    """
+
+    def __init__(self, *, budget: int, needed: int) -> None:
+        super().__init__(
+            f"packet: expected at most {budget} bytes, the budget, found {needed} with all levels "
+            "zero; use a larger budget"
+        )
+        self.budget = budget
+        self.needed = needed
+
+
+class ImportanceError(EncodeError):
+    """An importance is negative or not finite.
+
+    Attributes
+    ----------
+    tensor : str
+        Name of the tensor.
+    index : tuple of int
+        Position of the first such element.
+    """
+
+    def __init__(self, tensor: str, index: tuple[int, ...], value: float) -> None:
+        super().__init__(
+            f"importance of tensor {tensor!r}: expected finite values of at least 0, "
+            f"found {value} at index {index}"
+        )
+        self.tensor = tensor
+        self.index = index
 
 
 class DecodeError(DeepCabacError, ValueError):

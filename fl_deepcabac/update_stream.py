@@ -136,9 +136,15 @@ class UpdateEncoder(_Stream):
     True
     """
 
-    def encode(self, update: Update) -> EncodedUpdate:
+    def encode(self, update: Update, importance: Update | None = None) -> EncodedUpdate:
         """Code the next update of the stream; see `encode_update`. On failure nothing changes."""
-        encoded = encode_update(update, schema=self.schema, config=self.config, state=self._state)
+        encoded = encode_update(
+            update,
+            schema=self.schema,
+            config=self.config,
+            state=self._state,
+            importance=importance,
+        )
         self._state = encoded.state
         return encoded
 

@@ -27,7 +27,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("arrays", "exact_section"),
     ("allocation", "feedback", "report"),
     ("quantize", "entropy", "packet"),
-    ("stream",),
+    ("stream", "rate"),
     ("codec",),
     ("update_stream",),
     ("container",),

@@ -14,6 +14,7 @@ import fl_deepcabac as dc
 
 PROMISED = {
     "FORMAT_VERSION",
+    "BudgetError",
     "CodecConfig",
     "ConfigError",
     "CorruptPacketError",
@@ -22,6 +23,7 @@ PROMISED = {
     "DeepCabacError",
     "EncodeError",
     "EncodedUpdate",
+    "ImportanceError",
     "LevelRangeError",
     "LimitExceededError",
     "NonFiniteError",
@@ -67,12 +69,12 @@ def test_public_name_is_documented(name: str) -> None:
     [
         (dc.compress, ["update", "config"]),
         (dc.decompress, ["packet", "schema", "config"]),
-        (dc.encode_update, ["update", "schema", "config", "state"]),
+        (dc.encode_update, ["update", "schema", "config", "state", "importance"]),
         (dc.decode_update, ["packet", "schema", "state"]),
         (dc.inspect_packet, ["packet"]),
         (dc.UpdateEncoder, ["schema", "config"]),
         (dc.UpdateDecoder, ["schema", "config"]),
-        (dc.UpdateEncoder.encode, ["self", "update"]),
+        (dc.UpdateEncoder.encode, ["self", "update", "importance"]),
         (dc.UpdateDecoder.decode, ["self", "packet"]),
         (dc.Schema.from_arrays, ["update"]),
         (dc.Schema.from_json, ["text"]),

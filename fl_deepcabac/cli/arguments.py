@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from fl_deepcabac.config import Allocation, CodecConfig, Profile, QuantizerName
+from fl_deepcabac.config import RATE_SETTINGS, Allocation, CodecConfig, Profile, QuantizerName
 from fl_deepcabac.experiments.settings import STRATEGY_NAMES, TASK_NAMES, RunSettings
 
 __all__ = ["PROGRAM", "build_parser", "codec_config_of", "run_settings_of"]
@@ -64,18 +64,18 @@ def codec_config_of(arguments: argparse.Namespace) -> CodecConfig:
     Raises
     ------
     ConfigError
-        If a value is out of range, or two steps are given.
+        If a value is out of range, or more than one of steps and targets is given.
     """
     given = {
         name: getattr(arguments, name)
         for name in (
-            "step",
-            "relative_step",
+            *RATE_SETTINGS,
             "profile",
             "quantizer",
             "rd_lambda",
             "dead_zone",
             "allocation",
+            "step_overrides",
         )
         if getattr(arguments, name) is not None
     }
@@ -244,6 +244,26 @@ def _add_codec(parser: argparse.ArgumentParser) -> Any:
         ("--allocation", get_args(Allocation)),
     ):
         codec.add_argument(flag, type=_one_of(names), metavar="NAME", help=_listed(names))
+    codec.add_argument(
+        "--target-bits-per-weight",
+        type=_number,
+        metavar="B",
+        help="instead of a step: most bits per weight of a packet",
+    )
+    codec.add_argument(
+        "--target-bytes",
+        type=_integer,
+        metavar="N",
+        help="instead of a step: most bytes of a packet",
+    )
+    codec.add_argument(
+        "--step-override",
+        dest="step_overrides",
+        type=_override,
+        action="append",
+        metavar="PATTERN=FACTOR",
+        help="factor on the step of the tensors of that name; the first match wins, repeatable",
+    )
     codec.add_argument("--rd-lambda", type=_number, metavar="L", help="price of a bit for rdoq")
     codec.add_argument("--dead-zone", type=_number, metavar="Z", help="for deadzone, in steps")
     return codec
@@ -279,6 +299,15 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
+
+
+def _override(text: str) -> tuple[str, float]:
+    """Read a pattern and a factor; names may hold an equals sign."""
+    pattern, _, factor = text.rpartition("=")
+    try:
+        return pattern, float(factor)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected PATTERN=FACTOR, found {text!r}") from None
 
 
 def _alpha(text: str) -> float | str:

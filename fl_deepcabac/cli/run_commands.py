@@ -22,6 +22,7 @@ from rich.console import Console
 
 from fl_deepcabac import __version__
 from fl_deepcabac.cli.arguments import PROGRAM, codec_config_of, run_settings_of
+from fl_deepcabac.config import RATE_SETTINGS
 from fl_deepcabac.experiments.environment import quiet_environment
 from fl_deepcabac.experiments.rows import RoundRow
 from fl_deepcabac.experiments.settings import RunSettings
@@ -57,7 +58,7 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
         from fl_deepcabac.flower import default_config  # noqa: PLC0415
 
         load_partitioned(settings)
-        if arguments.step is None and arguments.relative_step is None:
+        if all(getattr(arguments, name) is None for name in RATE_SETTINGS):
             relative_step = default_config(build_strategy(settings)).relative_step
             config = replace(config, relative_step=relative_step)
     codecs: dict[str, UpdateCodec] = {

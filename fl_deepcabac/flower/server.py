@@ -131,11 +131,15 @@ class DeepCABACStrategyMixin(Strategy):
     def summary(self) -> None:
         """Log the codec's settings, then the inner strategy's own summary."""
         config = self._codec_endpoint.config
-        step = (
-            f"{config.step:g}"
-            if config.step is not None
-            else f"{config.relative_step:g} x RMS of each tensor, shared out by {config.allocation}"
-        )
+        shared_out = f"shared out by {config.allocation}"
+        if config.step is not None:
+            step = f"{config.step:g}"
+        elif config.target_bytes is not None:
+            step = f"for at most {config.target_bytes:,} bytes, {shared_out}"
+        elif config.target_bits_per_weight is not None:
+            step = f"for at most {config.target_bits_per_weight:g} bits per weight, {shared_out}"
+        else:
+            step = f"{config.relative_step:g} x RMS of each tensor, {shared_out}"
         info = summary_logger.info
         info("\t├──> DeepCABAC settings:")
         if not self._codec_endpoint.is_active:

@@ -131,11 +131,12 @@ py::tuple py_encode_levels(const StateHandle& before, const LevelArray& levels,
 }
 
 py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
-                           const FloatArray& steps, float price) {
+                           const FloatArray& steps, float price, const FloatArray& importance) {
   const auto value_span = span_of(values);
+  const auto importance_span = span_of(importance);
   const auto bits = bits_of(steps);
   auto [coded, state] = run_on_copy(before, [&](StreamState& copy, CodedLevels& out) {
-    return encode_values(copy, value_span, bits, price, out);
+    return encode_values(copy, value_span, bits, price, out, importance_span);
   });
   return to_python(coded, state);
 }
@@ -193,6 +194,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
       .def(py::init([](const std::vector<std::pair<std::uint32_t, std::uint32_t>>& shapes,
                        int profile) { return make_state(shapes, profile); }),
            py::arg("shapes"), py::arg("profile"))
+      .def_property_readonly(
+          "steps", [](const StreamState& state) { return array_of<float>(state.step_bits); })
       .def("to_bytes",
            [](const StreamState& state) {
              std::vector<std::uint8_t> bytes;
@@ -208,7 +211,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
   module.def("encode_levels", &py_encode_levels, py::arg("state"), py::arg("levels").noconvert(),
              py::arg("steps").noconvert());
   module.def("encode_values", &py_encode_values, py::arg("state"), py::arg("values").noconvert(),
-             py::arg("steps").noconvert(), py::arg("price"));
+             py::arg("steps").noconvert(), py::arg("price"), py::arg("importance").noconvert());
   module.def("decode_levels", &py_decode_levels, py::arg("state"), py::arg("payload"));
   module.def("quantize_uniform", &py_quantize_uniform, py::arg("values").noconvert(),
              py::arg("step"), py::arg("dead_zone"));

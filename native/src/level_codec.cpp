@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "fl_deepcabac/bin_coder.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
@@ -55,9 +56,14 @@ class GivenLevels {
 
 class ValuesToQuantise {
  public:
-  ValuesToQuantise(std::span<const float> values, std::span<const float> largest,
-                   std::span<const std::uint32_t> step_bits, float price) noexcept
-      : values_(values), largest_(largest), step_bits_(step_bits), price_(price) {}
+  ValuesToQuantise(std::span<const float> values, std::span<const float> importance,
+                   std::span<const float> largest, std::span<const std::uint32_t> step_bits,
+                   float price) noexcept
+      : values_(values),
+        importance_(importance),
+        largest_(largest),
+        step_bits_(step_bits),
+        price_(price) {}
 
   [[nodiscard]] bool is_zero(const TensorRange& range) const noexcept {
     return largest_[range.tensor] / std::bit_cast<float>(step_bits_[range.tensor]) < kZeroBelow;
@@ -65,13 +71,16 @@ class ValuesToQuantise {
   template <class Contexts>
   [[nodiscard]] auto chooser(Contexts& contexts, TensorWalk& walk, const TensorRange& range,
                              std::uint32_t step_bits) const noexcept {
+    const auto importance =
+        importance_.empty() ? importance_ : importance_.subspan(range.begin, range.n_levels);
     return LevelChooser<Contexts>(contexts, walk, values_.subspan(range.begin, range.n_levels),
-                                  std::bit_cast<float>(step_bits), price_);
+                                  importance, std::bit_cast<float>(step_bits), price_);
   }
 
  private:
   std::span<const float> values_;
-  std::span<const float> largest_;  // largest magnitude of each tensor
+  std::span<const float> importance_;  // empty: all 1
+  std::span<const float> largest_;     // largest magnitude of each tensor
   std::span<const std::uint32_t> step_bits_;
   float price_;
 };
@@ -87,6 +96,21 @@ struct UnknownLevels {
   }
 };
 
+// The levels of a coded block, from `begin` to the end of `levels`.
+template <class Bins, class Contexts>
+void code_coded_block(Bins& bins, Contexts& contexts, TensorWalk& walk, std::size_t begin,
+                      std::span<std::int32_t> levels) {
+  // The walk stores bytes, which may alias anything: only a coder whose address nobody else has can
+  // stay in registers.
+  auto coder = std::move(bins.coder);
+  Bins local{coder};
+  for (std::size_t i = begin; i < levels.size(); ++i) {
+    levels[i] = code_level(local, contexts, Contexts::inputs_of(walk.level(i)), levels[i]);
+    walk.set_level(i, levels[i]);
+  }
+  bins.coder = std::move(coder);
+}
+
 // The levels of one tensor, block by block (spec 5.1). `levels` in and out.
 template <class Bins, class Contexts, class Chooser>
 void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser&& chooser,
@@ -97,12 +121,7 @@ void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser&& cho
     const BlockFeatures block = walk.block_features(begin, end);
     const bool is_coded =
         bins.code(contexts.block_coded(block), chooser(begin, end, block, levels));
-    if (is_coded) {
-      for (std::size_t i = begin; i < end; ++i) {
-        levels[i] = code_level(bins, contexts, Contexts::inputs_of(walk.level(i)), levels[i]);
-        walk.set_level(i, levels[i]);
-      }
-    }
+    if (is_coded) code_coded_block(bins, contexts, walk, begin, levels.subspan(0, end));
     walk.end_block(begin, end, is_coded);
   }
 }
@@ -239,9 +258,12 @@ Result encode_levels(StreamState& state, std::span<const std::int32_t> levels,
 }
 
 Result encode_values(StreamState& state, std::span<const float> values,
-                     std::span<const std::uint32_t> step_bits, float price, CodedLevels& coded) {
+                     std::span<const std::uint32_t> step_bits, float price, CodedLevels& coded,
+                     std::span<const float> importance) {
   if (values.size() != state.n_levels())
     return {Status::kLengthMismatch, static_cast<std::int64_t>(values.size())};
+  if (!importance.empty() && importance.size() != values.size())
+    return {Status::kLengthMismatch, static_cast<std::int64_t>(importance.size())};
   if (const Result result = check_steps(state, step_bits); !result.ok()) return result;
   std::vector<float> largest(state.shapes.size(), 0.0F);
   if (const Result result = find_largest(state, values, step_bits, largest); !result.ok())
@@ -249,7 +271,7 @@ Result encode_values(StreamState& state, std::span<const float> values,
   coded.levels.assign(values.size(), 0);
   BinEncoder coder;
   const Status status = with_contexts(state, [&](auto& sets) {
-    const ValuesToQuantise source(values, largest, step_bits, price);
+    const ValuesToQuantise source(values, importance, largest, step_bits, price);
     return UpdateEncoder<ContextsOf<decltype(sets)>>(state, sets, coder, coded)
         .run(source, step_bits);
   });

@@ -25,7 +25,7 @@ bool choose(Contexts& contexts, std::span<const float> values, float step, float
   TensorWalk walk({1, static_cast<std::uint32_t>(values.size())}, {magnitude, signed_level});
   walk.begin_block(0, values.size());
   levels.assign(values.size(), 0);
-  LevelChooser<Contexts> chooser(contexts, walk, values, step, price);
+  LevelChooser<Contexts> chooser(contexts, walk, values, {}, step, price);
   return chooser(0, values.size(), kFirstBlock, levels);
 }
 
@@ -189,6 +189,42 @@ void test_higher_price_means_fewer_bits_and_more_error() {
   }
 }
 
+// Weights of 1 are no weights; a larger one never makes the error of its value larger, and some of
+// them make some error smaller.
+void test_importance_weighs_errors() {
+  for (const Profile profile : {Profile::kFast, Profile::kMax}) {
+    UpdateSource source({{40, 60}, {1, 50}}, 95);
+    const std::vector<float> values = source.next();
+    const std::vector<std::uint32_t> steps(2, std::bit_cast<std::uint32_t>(1.0F));
+    const auto encode = [&](const std::vector<float>& importance) {
+      StreamState state(source.shapes(), profile);
+      CodedLevels coded;
+      check(encode_values(state, values, steps, 0.2F, coded, importance).ok(), "values coded");
+      return coded;
+    };
+    const auto error_of = [&](const CodedLevels& coded, std::size_t parity) {
+      double error = 0.0;
+      for (std::size_t i = parity; i < values.size(); i += 2) {
+        const double distance = double{values[i]} - coded.levels[i];
+        error += distance * distance;
+      }
+      return error;
+    };
+    std::vector<float> importance(values.size(), 1.0F);
+    const CodedLevels plain = encode({});
+    check(encode(importance).payload == plain.payload, "ones to change nothing");
+    for (std::size_t i = 0; i < importance.size(); i += 2)
+      importance[i] = 8.0F;
+    const CodedLevels weighted = encode(importance);
+    check(error_of(weighted, 0) < error_of(plain, 0), "less error where it counts more");
+    importance.pop_back();
+    StreamState state(source.shapes(), profile);
+    CodedLevels coded;
+    check_equal(encode_values(state, values, steps, 0.2F, coded, importance).status,
+                Status::kLengthMismatch);
+  }
+}
+
 }  // namespace
 }  // namespace fl_deepcabac::testing
 
@@ -204,5 +240,6 @@ int main() {
        test_lonely_small_level_is_zeroed_with_its_block},
       {"higher_price_means_fewer_bits_and_more_error",
        test_higher_price_means_fewer_bits_and_more_error},
+      {"importance_weighs_errors", test_importance_weighs_errors},
   });
 }

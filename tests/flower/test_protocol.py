@@ -247,3 +247,18 @@ def test_unreadable_slot_is_one_the_client_does_not_have() -> None:
     records = RecordDict({"fl-deepcabac.1.states": ConfigRecord({"00" * 8: b"garbage"})})
     assert ClientSlots(records, 1).find(bytes(8), schema, "fast") is None
     assert ClientSlots(RecordDict(), 1).find(bytes(8), schema, "fast") is None
+
+
+def test_budget_travels_with_the_settings_and_binds_every_packet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = CodecConfig(target_bytes=180, step_overrides={"*": 0.5})
+    strategy, _, _ = run(config=config)
+    for partition in range(N_NODES):
+        assert codings(strategy, partition) == ["fresh", "warm", "warm", "warm"]
+        assert max(row.uplink_packet_bytes for row in rows_of(strategy, partition)) <= 180
+    caplog.set_level("INFO")
+    strategy.summary()
+    assert "at most 180 bytes" in caplog.text
+    DeepCABACStrategy(fedavg(), CodecConfig(target_bits_per_weight=0.5)).summary()
+    assert "at most 0.5 bits per weight" in caplog.text

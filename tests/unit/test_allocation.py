@@ -69,3 +69,38 @@ def test_schema_without_level_tensors_has_no_steps() -> None:
     schema = dc.Schema.from_arrays({"i": np.zeros(3, np.int8)})
     steps = allocate_steps(np.zeros(0, np.float32), schema=schema, config=dc.CodecConfig())
     assert steps.shape == (0,)
+
+
+def test_overrides_are_factors_and_the_first_match_wins() -> None:
+    overrides = {"l*": 0.5, "large": 8.0, "sm?ll": 0.25}
+    scales = {"large": 1.0, "middle": 1.0, "small": 1.0}
+    assert list(steps_of(scales, step=0.3, step_overrides=overrides).values()) == [
+        np.float32(0.15),
+        np.float32(0.3),
+        np.float32(0.075),
+    ]
+    plain = steps_of(scales, relative_step=2.0)
+    changed = steps_of(scales, relative_step=2.0, step_overrides=overrides)
+    assert changed == {
+        "large": 0.5 * plain["large"],
+        "middle": plain["middle"],
+        "small": 0.25 * plain["small"],
+    }
+
+
+def test_override_that_matches_no_tensor_is_an_error() -> None:
+    for settings in ({"step": 1.0}, {}, {"relative_step": 2.0}):
+        with pytest.raises(dc.ConfigError, match=r"'Large'") as caught:
+            steps_of({"large": 1.0}, step_overrides={"l*": 2.0, "Large": 0.5}, **settings)
+        assert caught.value.field == "step_overrides"
+
+
+def test_override_may_name_an_exact_tensor() -> None:
+    update = {"w": np.ones(3, np.float32), "steps": np.array(3)}
+    packet = dc.compress(update, dc.CodecConfig(step=1.0, step_overrides={"steps": 0.5}))
+    assert packet == dc.compress(update, dc.CodecConfig(step=1.0))
+
+
+def test_overrides_stay_within_the_format() -> None:
+    config = {"step": 2.0**-100, "step_overrides": {"*": 1e-6}}
+    assert steps_of({"large": 1.0}, **config)["large"] == 2.0**-100

@@ -97,6 +97,31 @@ def test_compress_keeps_to_the_step(npz: Path, packed: Path, tmp_path: Path) -> 
         assert restored["counter"] == 12
 
 
+def test_compress_keeps_to_a_budget(npz: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.dcbc"
+    assert main(["compress", str(npz), str(target), "--target-bytes", "400"]) == 0
+    packet, _, config = read_container(target)
+    assert 360 <= len(packet) <= 400
+    assert config == dc.CodecConfig(target_bytes=400)
+    assert main(["compress", str(npz), str(target), "--target-bits-per-weight", "2"]) == 0
+    assert len(read_container(target)[0]) * 8 <= 2 * SCHEMA.n_elements
+
+
+def test_compress_says_when_the_budget_is_too_small(
+    npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["compress", npz, tmp_path / "x.dcbc", "--target-bytes", "20"]
+    assert "expected at most 20 bytes" in complaint(capsys, *argv)
+
+
+def test_step_overrides_keep_their_order(npz: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.dcbc"
+    overrides = ["--step-override", "*/bias=0.5", "--step-override", "layer*=2"]
+    assert main(["compress", str(npz), str(target), "--step", "0.01", *overrides]) == 0
+    config = read_container(target)[2]
+    assert config.step_overrides == (("*/bias", 0.5), ("layer*", 2.0))
+
+
 def test_compress_reads_safetensors(tmp_path: Path) -> None:
     save_file({"w": ARRAYS["layer/weight"]}, tmp_path / "in.safetensors")
     assert main(["compress", str(tmp_path / "in.safetensors"), str(tmp_path / "x")]) == 0
@@ -180,6 +205,11 @@ def test_inspect_says_that_a_later_packet_depends_on_earlier_ones(
         (["compress", "a", "b", "--step", "nan"], "setting 'step': expected"),
         (["compress", "a", "b", "--step", "1", "--relative-step", "1"], "not both"),
         (["compress", "a", "b", "--rd-lambda", "-1"], "setting 'rd_lambda': expected"),
+        (["compress", "a", "b", "--step", "1", "--target-bytes", "9"], "not both"),
+        (["compress", "a", "b", "--target-bytes", "9.5"], "expected an integer, found '9.5'"),
+        (["simulate", "--target-bits-per-weight", "0"], "setting 'target_bits_per_weight'"),
+        (["compress", "a", "b", "--step-override", "*"], "expected PATTERN=FACTOR, found '*'"),
+        (["compress", "a", "b", "--step-override", "*=-1"], "setting 'step_overrides': expected"),
         (["simulate", "--task", "cifar"], "expected digits or fashion-mnist, found 'cifar'"),
         (["simulate", "--clients", "many"], "expected an integer, found 'many'"),
         (["simulate", "--clients", "0"], "setting 'clients': expected an integer in [1,"),

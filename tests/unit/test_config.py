@@ -103,3 +103,60 @@ def test_config_from_json_refuses_unknown_settings_by_name() -> None:
 def test_config_from_json_checks_values() -> None:
     with pytest.raises(dc.ConfigError, match="'step'"):
         dc.CodecConfig.from_json('{"step":NaN}')
+
+
+@pytest.mark.parametrize("names", [("step", "target_bytes"), ("step", "relative_step")])
+def test_config_refuses_two_ways_to_find_steps(names: tuple[str, str]) -> None:
+    with pytest.raises(dc.ConfigError, match=f"{names[0]} or {names[1]}, not both"):
+        dc.CodecConfig(**dict.fromkeys(names, 1))
+
+
+def test_config_refuses_all_ways_to_find_steps() -> None:
+    with pytest.raises(dc.ConfigError, match="one of") as caught:
+        dc.CodecConfig(step=1, relative_step=1, target_bytes=1)
+    assert caught.value.field == "step"
+
+
+def test_config_with_a_target_has_no_step() -> None:
+    config = dc.CodecConfig(target_bytes=np.int64(700))
+    assert (config.step, config.relative_step) == (None, None)
+    assert (type(config.target_bytes), config.target_bytes) == (int, 700)
+    assert dc.CodecConfig.from_json(config.to_json()) == config
+    assert dc.CodecConfig(target_bits_per_weight=1).target_bits_per_weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target_bytes", 0),
+        ("target_bytes", 10.5),
+        ("target_bytes", True),
+        ("target_bytes", 2**32),
+        ("target_bits_per_weight", 0.0),
+        ("target_bits_per_weight", float("nan")),
+        ("target_bits_per_weight", "1"),
+        ("step_overrides", "*.bias"),
+        ("step_overrides", 3),
+        ("step_overrides", {"*": 0.0}),
+        ("step_overrides", {"*": float("inf")}),
+        ("step_overrides", {"*": "1"}),
+        ("step_overrides", {"": 1.0}),
+        ("step_overrides", {1: 1.0}),
+        ("step_overrides", [("a", 1.0), ("a", 2.0)]),
+        ("step_overrides", [("a", 1.0, 2.0)]),
+        ("step_overrides", ["ab"]),
+    ],
+)
+def test_config_refuses_bad_targets_and_overrides(field: str, value: Any) -> None:
+    with pytest.raises(dc.ConfigError, match="expected") as caught:
+        dc.CodecConfig(**{field: value})
+    assert caught.value.field == field
+
+
+def test_overrides_are_hashable_pairs_in_order_and_travel_as_json() -> None:
+    config = dc.CodecConfig(step_overrides={"z.*": 0.5, "a": 2})
+    assert config.step_overrides == (("z.*", 0.5), ("a", 2.0))
+    again = dc.CodecConfig.from_json(config.to_json())
+    assert again == config
+    assert hash(again) == hash(config)
+    assert config != dc.CodecConfig(step_overrides={"a": 2, "z.*": 0.5})

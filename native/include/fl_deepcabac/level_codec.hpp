@@ -30,10 +30,11 @@ struct CodedLevels {
 
 // Quantise by rate and distortion, with the costs of the contexts as they stand, and encode
 // (DeepCABAC). `price`: squared steps a bit, finite and not negative. kNonFinite and kLevelRange
-// are reported with the flat index of the first value that has no level.
+// are reported with the flat index of the first value that has no level. `importance`: what the
+// squared error of each value counts, not negative (F_w of DeepCABAC); empty where all count 1.
 [[nodiscard]] Result encode_values(StreamState& state, std::span<const float> values,
                                    std::span<const std::uint32_t> step_bits, float price,
-                                   CodedLevels& coded);
+                                   CodedLevels& coded, std::span<const float> importance = {});
 
 [[nodiscard]] Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload,
                                    CodedLevels& coded);

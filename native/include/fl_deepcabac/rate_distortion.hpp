@@ -31,11 +31,13 @@ template <class Estimate>
 template <class Contexts>
 class LevelChooser {
  public:
-  LevelChooser(Contexts& contexts, TensorWalk& walk, std::span<const float> values, float step,
-               float price) noexcept
+  // `importance`: what the squared error of each value counts; empty where all count 1.
+  LevelChooser(Contexts& contexts, TensorWalk& walk, std::span<const float> values,
+               std::span<const float> importance, float step, float price) noexcept
       : contexts_(contexts),
         walk_(walk),
         values_(values),
+        importance_(importance),
         step_(step),
         price_(price / (1 << kCostBits)) {}
 
@@ -47,8 +49,8 @@ class LevelChooser {
     for (std::size_t i = begin; i < end; ++i) {
       const float distance = std::fabs(values_[i]) / step_;
       if (distance < kZeroBelow) continue;
-      const std::int32_t size =
-          choose_magnitude(Contexts::inputs_of(walk_.level(i)), distance, values_[i] < 0.0F);
+      const std::int32_t size = choose_magnitude(Contexts::inputs_of(walk_.level(i)), distance,
+                                                 values_[i] < 0.0F, importance_of(i));
       levels[i] = values_[i] < 0.0F ? -size : size;
       walk_.set_level(i, levels[i]);
       n_nonzero += size != 0;
@@ -66,9 +68,13 @@ class LevelChooser {
   // Blocks with more levels than this are never zeroed as a whole.
   static constexpr int kDoubtfulLevels = 2;
 
+  [[nodiscard]] float importance_of(std::size_t i) const noexcept {
+    return importance_.empty() ? 1.0F : importance_[i];
+  }
+
   template <class Inputs>
   [[nodiscard]] std::int32_t choose_magnitude(const Inputs& features, float distance,
-                                              bool is_negative) {
+                                              bool is_negative, float importance) {
     const auto lower = static_cast<std::int32_t>(distance);
     // Far out one more step of magnitude costs next to nothing: take the nearest.
     if (lower >= kGreaterBins)
@@ -77,7 +83,7 @@ class LevelChooser {
     std::int32_t best = -1;  // none yet
     const auto consider = [&](std::int32_t candidate, std::uint32_t cost) {
       const float error = distance - static_cast<float>(candidate);
-      const float objective = error * error + price_ * static_cast<float>(cost);
+      const float objective = importance * (error * error) + price_ * static_cast<float>(cost);
       if (best < 0 || objective < best_objective) {
         best_objective = objective;
         best = candidate;
@@ -105,7 +111,7 @@ class LevelChooser {
       cost += level_cost(Contexts::inputs_of(walk_.level(i)), levels[i]);
       const float distance = values_[i] / step_;
       const float error = distance - static_cast<float>(levels[i]);
-      less_error += distance * distance - error * error;
+      less_error += importance_of(i) * (distance * distance - error * error);
     }
     const std::uint32_t zero_cost = estimate_cost(flag, false);
     return less_error - price_ * (static_cast<float>(cost) - static_cast<float>(zero_cost));
@@ -128,6 +134,7 @@ class LevelChooser {
   Contexts& contexts_;
   TensorWalk& walk_;
   std::span<const float> values_;
+  std::span<const float> importance_;
   float step_;
   float price_;  // squared steps per 2^-8 bit
 };

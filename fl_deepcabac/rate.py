@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rate control: the finest steps whose packet stays within a budget.
+
+Coding is a function of an immutable state, so an update can be coded several times and all but one
+result dropped. One number is searched, the relative step before it is shared out, from the steps
+that the stream used last. Where bytes jump with the step, as they do at very low rates, the
+smallest levels of a packet that is a little too large are dropped instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, round_mantissa, unit_steps
+from fl_deepcabac.arrays import level_slices
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.entropy import CodedLevels, LevelState, encode_levels
+from fl_deepcabac.errors import BudgetError
+from fl_deepcabac.schema import Schema
+
+__all__ = ["budget_of", "code_within"]
+
+# A packet with this part of its budget is good enough; a trial aims between here and the whole.
+ENOUGH, AIM = 0.973, 0.987
+# Trials in all; of them for the step once a packet was too large, and before any was.
+MAX_TRIALS = 12
+STEP_TRIALS, STEP_TRIALS_BELOW = 5, 10
+# From the fifth trial on, every other one halves the bracket.
+SLOW_FROM = 5
+# Least part of a halving of the bytes that a stride is made for while there is no bracket.
+LEAST_EXCESS = 0.02
+# A search interval narrower than this, in log2 of the step, holds no packet that is better.
+RESOLUTION = 2.0**-14
+# No step is finer than this part of the largest value: float32 has no more to tell.
+FINEST_PART = 2.0**-22
+# Above this many times the largest value a step leaves no level, rounded or not.
+COARSEST_PART = 2.3
+# A step with a full mantissa costs 20 bits and more: for tensors that have so many bits to spend.
+FINE_STEP_BITS = 1024
+# Bytes fall a little more slowly than the number of levels does.
+TRIM_SLOPE = 0.9
+
+Code = Callable[[NDArray[np.float32]], CodedLevels]
+
+
+def budget_of(config: CodecConfig, schema: Schema) -> int | None:
+    """Return the most bytes that a packet may have; None where steps are given instead."""
+    if config.target_bits_per_weight is not None:
+        return int(config.target_bits_per_weight * schema.n_elements / 8)
+    return config.target_bytes
+
+
+def code_within(
+    budget: int,
+    code: Code,
+    *,
+    values: NDArray[np.float32],
+    schema: Schema,
+    config: CodecConfig,
+    state: LevelState,
+    other_bytes: int,
+) -> CodedLevels:
+    """Code an update with the finest steps that keep its packet within a budget.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes of the whole packet.
+    code : callable
+        From steps, float32, one a level-coded tensor, to coded levels.
+    values : ndarray, float32, shape (n,)
+        All level-coded tensors of the update end to end.
+    schema : Schema
+    config : CodecConfig
+    state : LevelState
+        What `code` codes against; its last steps are where the search starts.
+    other_bytes : int
+        Bytes of the packet besides the payload.
+
+    Returns
+    -------
+    CodedLevels
+        Of a packet with at least 97 % of the budget, where the update has that much to tell at the
+        finest steps (one of zeros has not), and where one level more or less is not already worth
+        the other 3 %, as it is in packets of less than a hundred bytes. A stream's first packets
+        may use a little less, and so may any that ran out of trials.
+
+    Raises
+    ------
+    BudgetError
+        If the packet is too large even with all levels zero.
+
+    Notes
+    -----
+    Three or four trials are typical, `MAX_TRIALS` and one the most. The largest packet within the
+    budget wins.
+    """
+    payload_bits = 8 * (budget - other_bytes)
+    ladder = _Ladder.of(values, schema=schema, config=config, payload_bits=payload_bits)
+    bits_per_level = payload_bits / max(1, values.size)
+    search = _Search(
+        budget, other_bytes, ladder.finest, ladder.coarsest, slope=_usual_slope(bits_per_level)
+    )
+    position = ladder.start(state.steps, bits_per_level)
+    while not search.is_over and search.n_trials < (
+        STEP_TRIALS if search.too_large else STEP_TRIALS_BELOW
+    ):
+        search.note(position, code(ladder.steps_at(position)))
+        position = search.next_position()
+    found = [search.best]
+    if not search.is_enough and search.too_large is not None:
+        steps = ladder.steps_at(search.too_large_at)
+        trimmer = _Trimmer(values, search.too_large.levels, steps, schema)
+        trim = _Search(budget, other_bytes, trimmer.nothing, trimmer.most, slope=TRIM_SLOPE)
+        trim.note(trimmer.nothing, search.too_large)
+        while not trim.is_over and search.n_trials + trim.n_trials <= MAX_TRIALS:
+            position = trim.next_position()
+            trim.note(position, encode_levels(state, trimmer.levels_at(position), steps))
+        found.append(trim.best)
+    best = max(
+        (coded for coded in found if coded), key=lambda coded: len(coded.payload), default=None
+    )
+    if best is None:
+        best = code(ladder.steps_at(ladder.coarsest))
+        if (needed := other_bytes + len(best.payload)) > budget:
+            raise BudgetError(budget=budget, needed=needed)
+    return best
+
+
+def _usual_slope(bits_per_level: float) -> float:
+    """Return how many times bytes usually halve per doubling of the step; measured, roughly."""
+    bits = max(bits_per_level, 1e-3)
+    return 0.8 * min(1.0, 1.5 / bits) + 0.5 * math.pow(bits, -0.6)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ladder:
+    """The steps of all tensors as a function of one position: log2 of the relative step.
+
+    Parameters
+    ----------
+    units : ndarray, float64
+        Step of each tensor at position 0.
+    floors : ndarray, float32
+        Finest step of each tensor.
+    weights : ndarray, float64
+        Elements of each tensor; 0 where it is all zeros, whose step is never coded.
+    is_fine : ndarray, bool
+        Whose steps keep all their bits.
+    finest, coarsest : float
+        Positions at and beyond which nothing changes any more: the finest steps, and no levels.
+    """
+
+    units: NDArray[np.float64]
+    floors: NDArray[np.float32]
+    weights: NDArray[np.float64]
+    is_fine: NDArray[np.bool_]
+    finest: float
+    coarsest: float
+
+    @classmethod
+    def of(
+        cls,
+        values: NDArray[np.float32],
+        *,
+        schema: Schema,
+        config: CodecConfig,
+        payload_bits: int,
+    ) -> _Ladder:
+        """Measure an update."""
+        places = [place for _, place in level_slices(schema)]
+        largest = np.array([np.abs(values[place]).max(initial=0) for place in places], np.float64)
+        largest = np.minimum(largest, np.finfo(np.float32).max)
+        sizes = np.array([place.stop - place.start for place in places], np.float64)
+        weights = np.where(largest > 0, sizes, 0.0)
+        units = unit_steps(values, schema=schema, config=config)
+        units = np.minimum(units, MAX_STEP)  # not infinite; coding names the value at fault
+        floors = np.clip(FINEST_PART * largest, MIN_STEP, MAX_STEP)
+        is_used = weights > 0
+        coarsest = float(
+            np.log2(COARSEST_PART * largest[is_used] / units[is_used]).max(initial=-np.inf)
+        )
+        finest = float(np.log2(floors[is_used] / units[is_used]).min(initial=np.inf))
+        parts = weights / max(1.0, weights.sum())
+        is_fine = parts * payload_bits >= FINE_STEP_BITS
+        return cls(
+            units, floors.astype(np.float32), weights, is_fine, min(finest, coarsest), coarsest
+        )
+
+    def steps_at(self, position: float) -> NDArray[np.float32]:
+        """Return the step of every tensor."""
+        if not math.isfinite(position):  # no tensor has a value other than zero
+            return np.ones(len(self.units), np.float32)
+        wanted = np.clip(np.exp2(position) * self.units, MIN_STEP, MAX_STEP).astype(np.float32)
+        steps = np.where(self.is_fine, wanted, round_mantissa(wanted))
+        return np.maximum(steps, self.floors)
+
+    def start(self, last_steps: NDArray[np.float32], bits_per_level: float) -> float:
+        """Return where to look first: the last steps' position, or what is usual at this rate."""
+        weights = np.where(last_steps > 0, self.weights, 0.0)
+        if bits_per_level <= 0.0:
+            return self.coarsest
+        if weights.sum() > 0:
+            ratios = np.log2(np.where(last_steps > 0, last_steps, 1.0) / self.units)
+            position = float(np.average(ratios, weights=weights))
+        else:
+            position = 1.0 - 0.7 * math.log2(bits_per_level)
+        return min(max(position, self.finest), self.coarsest)
+
+
+class _Trimmer:
+    """Levels with the smallest dropped, as a function of one position: -log2 of how many stay.
+
+    Parameters
+    ----------
+    values : ndarray, float32, shape (n,)
+    levels : ndarray, int32, shape (n,)
+    steps : ndarray, float32, shape (n_tensors,)
+    schema : Schema
+    """
+
+    def __init__(
+        self,
+        values: NDArray[np.float32],
+        levels: NDArray[np.int32],
+        steps: NDArray[np.float32],
+        schema: Schema,
+    ) -> None:
+        self._levels = levels
+        places = np.flatnonzero(levels)
+        step_of = np.repeat(steps, [spec.n_elements for spec in schema.level_tensors])
+        distances = np.abs(values[places]) / step_of[places]
+        self._places = places[np.argsort(distances, kind="stable")]
+        self.nothing = -math.log2(max(1, places.size))
+        self.most = 0.0
+
+    def levels_at(self, position: float) -> NDArray[np.int32]:
+        """Return the levels that stay; the others are 0."""
+        n_kept = round(2.0**-position)
+        levels = self._levels.copy()
+        levels[self._places[: self._places.size - n_kept]] = 0
+        return levels
+
+
+class _Search:
+    """Where a packet is just below its budget: interpolation in log2 of the bytes, in a bracket.
+
+    Parameters
+    ----------
+    budget, other_bytes : int
+        As for `code_within`.
+    finest, coarsest : float
+        Bounds of the position. Bytes fall as it grows, apart from noise.
+    slope : float
+        By how much log2 of the bytes usually falls when the position grows by 1.
+
+    Attributes
+    ----------
+    best : CodedLevels or None
+        Largest trial within the budget.
+    too_large : CodedLevels or None
+        Smallest trial above it, made at the position `too_large_at`.
+    n_trials : int
+    """
+
+    def __init__(
+        self, budget: int, other_bytes: int, finest: float, coarsest: float, *, slope: float
+    ) -> None:
+        self.best: CodedLevels | None = None
+        self.too_large: CodedLevels | None = None
+        self.too_large_at = finest
+        self._most = budget - other_bytes
+        self._enough = ENOUGH * budget - other_bytes
+        self._aim = math.log2(max(AIM * budget - other_bytes, 0.6 * self._most, 1.0))
+        self._slope = slope
+        self._ends = [finest, coarsest]  # too large a packet at the first, none at the second
+        self._is_end_tried = [False, False]
+        self._notes: list[tuple[float, float]] = []  # excess of log2 of the bytes, position
+
+    @property
+    def n_trials(self) -> int:
+        """Trials so far."""
+        return len(self._notes)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the best trial uses enough of the budget."""
+        return self.best is not None and len(self.best.payload) >= self._enough
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing better is to be found."""
+        finest, coarsest = self._ends
+        return self.n_trials > 0 and (self.is_enough or not coarsest - finest >= RESOLUTION)
+
+    def note(self, position: float, coded: CodedLevels) -> None:
+        """Learn from a trial."""
+        n_bytes = len(coded.payload)
+        fits = n_bytes <= self._most
+        if fits and (self.best is None or n_bytes > len(self.best.payload)):
+            self.best = coded
+        if not fits and (self.too_large is None or n_bytes < len(self.too_large.payload)):
+            self.too_large, self.too_large_at = coded, position
+        self._ends[fits], self._is_end_tried[fits] = position, True
+        self._notes.append((math.log2(max(n_bytes, 1)) - self._aim, position))
+        self._notes.sort(key=lambda note: abs(note[0]))
+
+    def next_position(self) -> float:
+        """Return where to try next."""
+        finest, coarsest = self._ends
+        if not all(self._is_end_tried):
+            # Ever longer strides from the end that is known.
+            end = coarsest if self._is_end_tried[1] else finest
+            excess = next(excess for excess, position in self._notes if position == end)
+            stride = max(abs(excess), LEAST_EXCESS) / self._slope * 2.0 ** (self.n_trials - 1)
+            return max(end - stride, finest) if end == coarsest else min(end + stride, coarsest)
+        guess = self._interpolated()
+        is_slow = self.n_trials >= SLOW_FROM and self.n_trials % 2 == SLOW_FROM % 2
+        return guess if finest < guess < coarsest and not is_slow else (finest + coarsest) / 2
+
+    def _interpolated(self) -> float:
+        """Return where the excess is 0: the polynomial through the nearest trials, up to three."""
+        notes = list(dict(self._notes).items())[:3]
+        return sum(
+            position * math.prod(other / (other - excess) for other, _ in notes if other != excess)
+            for excess, position in notes
+        )
