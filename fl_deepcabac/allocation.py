@@ -23,6 +23,9 @@ __all__ = ["allocate_steps", "round_mantissa", "share_by_size", "unit_steps"]
 MIN_STEP, MAX_STEP = 2.0**-100, 2.0**100
 # Small tensors get steps down to this part of the largest tensor's.
 FINEST_SHARE = 0.2
+# A step is measured against at least this part of what is to be coded: a residual far larger than
+# the update, as after training has settled, would otherwise take many steps to count.
+LEAST_CARRIED_PART = 0.25
 # A relative step keeps this many bits of its float32 mantissa, the most significant of 23.
 MANTISSA_BITS = 3
 
@@ -45,16 +48,22 @@ def share_by_size(n_elements: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def allocate_steps(
-    values: NDArray[np.float32], *, schema: Schema, config: CodecConfig
+    values: NDArray[np.float32],
+    *,
+    schema: Schema,
+    config: CodecConfig,
+    own_values: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Choose the step of every level-coded tensor.
 
     Parameters
     ----------
     values : ndarray, float32, shape (n,)
-        All level-coded tensors of the update end to end.
+        All level-coded tensors of the update end to end, as they are to be coded.
     schema : Schema
     config : CodecConfig
+    own_values : ndarray, float32, shape (n,), optional
+        The update without the residual of error feedback, where `values` hold one.
 
     Returns
     -------
@@ -69,18 +78,23 @@ def allocate_steps(
     if config.step is not None:
         wanted = config.step * _override_factors(schema, config)
         return np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32)
-    wanted = float(config.relative_step or 0.0) * unit_steps(values, schema=schema, config=config)
+    units = unit_steps(values, schema=schema, config=config, own_values=own_values)
+    wanted = float(config.relative_step or 0.0) * units
     return round_mantissa(np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32))
 
 
 def unit_steps(
-    values: NDArray[np.float32], *, schema: Schema, config: CodecConfig
+    values: NDArray[np.float32],
+    *,
+    schema: Schema,
+    config: CodecConfig,
+    own_values: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float64]:
     """Return the step of every level-coded tensor at a relative step of 1, not rounded.
 
     Parameters
     ----------
-    values, schema, config
+    values, schema, config, own_values
         As for `allocate_steps`, whose exceptions it raises.
 
     Returns
@@ -91,7 +105,11 @@ def unit_steps(
     specs = schema.level_tensors
     n_elements = np.array([spec.n_elements for spec in specs], np.int64)
     shares = share_by_size(n_elements) if config.allocation == "size" else np.ones(len(specs))
-    scales = np.array([_root_mean_square(values[place]) for _, place in level_slices(schema)])
+    scales = _scales(values, schema)
+    if own_values is not None:
+        # Measured with the residual, steps would grow with what they leave out, and the values of
+        # a tensor without heavy tails would never reach a step.
+        scales = np.maximum(_scales(own_values, schema), LEAST_CARRIED_PART * scales)
     units = _override_factors(schema, config) * shares * scales
     return np.where(scales > 0, units, 1.0)
 
@@ -109,6 +127,11 @@ def _override_factors(schema: Schema, config: CodecConfig) -> NDArray[np.float64
         for spec in schema.level_tensors
     ]
     return np.array(factors, np.float64)
+
+
+def _scales(values: NDArray[np.float32], schema: Schema) -> NDArray[np.float64]:
+    """Return the root mean square of every level-coded tensor."""
+    return np.array([_root_mean_square(values[place]) for _, place in level_slices(schema)])
 
 
 def _root_mean_square(values: NDArray[np.float32]) -> float:

@@ -35,6 +35,7 @@ from fl_deepcabac.errors import (
     SchemaMismatchError,
     StateMismatchError,
 )
+from fl_deepcabac.feedback import Residual, carry_residual
 from fl_deepcabac.packet import (
     FLAGS_OFFSET,
     HEADER_BYTES,
@@ -114,6 +115,7 @@ def encode_update(
     config: CodecConfig,
     state: StreamState,
     importance: Update | None = None,
+    residual: Residual | None = None,
 ) -> EncodedUpdate:
     """Quantise and code an update against the state of a stream.
 
@@ -129,6 +131,9 @@ def encode_update(
         What the squared error of each weight counts, for some or all tensors coded as levels: not
         negative, in the update's shapes, of any unit, because each tensor's is divided by its mean.
         For the quantiser ``"rdoq"`` (F_w of DeepCABAC); no decoder needs it.
+    residual : mapping of str to ndarray, optional
+        What earlier packets left out of their updates, from `feedback.find_residual`: added to the
+        update before it is coded, while relative steps follow the update alone.
 
     Returns
     -------
@@ -157,7 +162,10 @@ def encode_update(
     """
     _check_state(state, schema, config)
     arrays = check_update(update, schema)
-    values = flatten_values(arrays, schema)
+    own_values = values = flatten_values(arrays, schema)
+    if residual:
+        arrays = carry_residual(arrays, residual, schema)
+        values = flatten_values(arrays, schema)
     weights = None if importance is None else _weights(importance, schema, config)
     code = partial(
         _quantise_and_code, values, weights=weights, schema=schema, config=config, state=state
@@ -172,7 +180,7 @@ def encode_update(
         exact=join_exact(arrays, schema),
     )
     if (budget := budget_of(config, schema)) is None:
-        coded = code(allocate_steps(values, schema=schema, config=config))
+        coded = code(allocate_steps(values, schema=schema, config=config, own_values=own_values))
     else:
         coded = code_within(
             budget,

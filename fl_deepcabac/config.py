@@ -22,8 +22,9 @@ Profile = Literal["fast", "max"]
 QuantizerName = Literal["rdoq", "deadzone", "uniform"]
 Allocation = Literal["size", "uniform"]
 
-# docs/decisions/0004: the coarsest setting that kept accuracy in the runs recorded there.
-DEFAULT_RELATIVE_STEP = 3.0
+# Safe for a single update or a stream without error feedback; Flower's strategies, which have it,
+# start from coarser steps (`flower.default_config`, docs/decisions/0004).
+DEFAULT_RELATIVE_STEP = 1.0
 
 
 # What decides how many bits an update gets; one of them at a time.
@@ -39,8 +40,8 @@ class CodecConfig:
     step : float, optional
         Width of the quantiser for every tensor, in the units of the update.
     relative_step : float, optional
-        Width in units of the root mean square of each tensor's own update, shared out by
-        `allocation`. Give one of the two; with neither, the default of the package applies.
+        Width in units of the root mean square of each tensor's own update, without the residual of
+        error feedback, shared out by `allocation`. 1.0 if neither steps nor targets are given.
     target_bits_per_weight : float, optional
         Instead of a step: most bits per weight of a packet, all its bytes counted. Steps are
         searched anew for each update (`rate`), shared out by `allocation`.

@@ -18,8 +18,10 @@ Invariant: every byte is accounted for, and lengths are checked against the file
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import os
 import secrets
 import struct
 import zlib
@@ -189,23 +191,31 @@ def write_atomically(path: Path, content: bytes) -> None:
     Parameters
     ----------
     path : Path
-        Replaced if it exists.
+        Replaced if it exists; links are followed, and stay.
     content : bytes
 
     Raises
     ------
     OSError
-        If it cannot be written; what was there before is then untouched.
+        If it cannot be written, or is there and no regular file; what was there before is then
+        untouched.
     """
-    if path.is_dir():
+    place = Path(os.path.realpath(path))
+    if place.is_dir():
         raise IsADirectoryError(
             errno.EISDIR, "expected the name of a file, found a folder", str(path)
         )
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    if place.exists() and not place.is_file():
+        raise OSError(
+            errno.EINVAL, "expected a regular file, found a device, pipe or socket", str(path)
+        )
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
     try:
         temporary.write_bytes(content)
-        temporary.replace(path)
+        temporary.replace(place)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where it could not be made it cannot be removed either: show the first error.
+        with contextlib.suppress(OSError):
+            temporary.unlink()

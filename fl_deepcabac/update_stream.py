@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fl_deepcabac.codec import Arrays, EncodedUpdate, Update, decode_update, encode_update
 from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.feedback import Residual
 from fl_deepcabac.report import UpdateReport
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
@@ -136,14 +137,21 @@ class UpdateEncoder(_Stream):
     True
     """
 
-    def encode(self, update: Update, importance: Update | None = None) -> EncodedUpdate:
-        """Code the next update of the stream; see `encode_update`. On failure nothing changes."""
+    def encode(
+        self, update: Update, importance: Update | None = None, residual: Residual | None = None
+    ) -> EncodedUpdate:
+        """Code the next update of the stream; see `encode_update`. On failure nothing changes.
+
+        Without Flower, error feedback is the caller's: pass as `residual` what
+        `feedback.find_residual` found after the packet before.
+        """
         encoded = encode_update(
             update,
             schema=self.schema,
             config=self.config,
             state=self._state,
             importance=importance,
+            residual=residual,
         )
         self._state = encoded.state
         return encoded

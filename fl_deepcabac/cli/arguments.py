@@ -14,12 +14,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from fl_deepcabac import __version__
 from fl_deepcabac.config import RATE_SETTINGS, Allocation, CodecConfig, Profile, QuantizerName
 from fl_deepcabac.experiments.settings import STRATEGY_NAMES, TASK_NAMES, RunSettings
 
-__all__ = ["PROGRAM", "build_parser", "codec_config_of", "run_settings_of"]
+__all__ = ["FILE_RELATIVE_STEP", "PROGRAM", "build_parser", "codec_config_of", "run_settings_of"]
 
 PROGRAM = "fl-deepcabac"
+
+# The step of `compress` if none is given. The default of the package is for streams, where error
+# feedback sends later what one update leaves out; a single file has no later.
+FILE_RELATIVE_STEP = 0.5
 
 # What argparse says by itself, and how this program says it.
 _REWORDED = (
@@ -49,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     """
     purpose = "DeepCABAC compression of model updates for federated learning."
     parser = _OneLineParser(prog=PROGRAM, description=purpose, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_simulate(commands)
     _add_report(commands)
@@ -203,7 +209,8 @@ def _add_compress(commands: Any) -> None:
         "--relative-step",
         type=_number,
         metavar="K",
-        help="step in RMS of each tensor; with neither, the default of the package",
+        help=f"step in RMS of each tensor; {FILE_RELATIVE_STEP:g} if neither a step nor a target "
+        "is given: finer than in training, as no later update makes up for the error",
     )
 
 

@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from fl_deepcabac.container import write_atomically
 from fl_deepcabac.errors import DeepCabacError
 
-__all__ = ["ArrayFileError", "read_arrays", "require_array_name", "write_arrays"]
+__all__ = [
+    "ArrayFileError",
+    "read_arrays",
+    "refuse_array_name",
+    "require_array_name",
+    "require_other_file",
+    "write_arrays",
+]
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
@@ -97,6 +104,20 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def require_array_name(path: Path) -> None:
     """Raise `ArrayFileError` unless the name ends as that of a file of arrays does."""
     _pick(path, npz=_read_npz, safetensors=_read_safetensors)
+
+
+def refuse_array_name(path: Path) -> None:
+    """Raise `ArrayFileError` if the name ends as that of a file of arrays does."""
+    if path.suffix in {".npz", ".safetensors"}:
+        raise ArrayFileError(
+            f"{path}: expected the name of a compressed file, found one ending in {path.suffix}"
+        )
+
+
+def require_other_file(source: Path, target: Path) -> None:
+    """Raise `ArrayFileError` if writing the target would overwrite the source."""
+    if target.exists() and target.samefile(source):
+        raise ArrayFileError(f"{target}: expected another file than {source}, found the same one")
 
 
 def _pick(path: Path, *, npz: Callable[..., Any], safetensors: Callable[..., Any]) -> Any:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -26,11 +30,21 @@ from fl_deepcabac import (
     UpdateReport,
     inspect_packet,
 )
-from fl_deepcabac.cli.arguments import codec_config_of
-from fl_deepcabac.cli.array_files import read_arrays, require_array_name, write_arrays
+from fl_deepcabac.cli.arguments import FILE_RELATIVE_STEP, codec_config_of
+from fl_deepcabac.cli.array_files import (
+    read_arrays,
+    refuse_array_name,
+    require_array_name,
+    require_other_file,
+    write_arrays,
+)
+from fl_deepcabac.config import RATE_SETTINGS
 from fl_deepcabac.container import is_container, parse_container, read_container, write_container
 
 __all__ = ["compress_file", "decompress_file", "inspect_file"]
+
+# Above this part of the update's own RMS, an error has taken most of the update.
+_LOST_SHARE = 0.8
 
 
 def compress_file(arguments: argparse.Namespace, console: Console) -> None:
@@ -41,22 +55,47 @@ def compress_file(arguments: argparse.Namespace, console: Console) -> None:
     arguments : Namespace
         `source`, `target` and the settings of the codec.
     console : Console
-        For one line on what came out.
+        For one line on what came out, and a warning if that is little of what went in.
     """
     config = codec_config_of(arguments)
+    if all(getattr(arguments, name, None) is None for name in RATE_SETTINGS):
+        config = replace(config, relative_step=FILE_RELATIVE_STEP)
+    refuse_array_name(arguments.target)
+    require_other_file(arguments.source, arguments.target)
     update = read_arrays(arguments.source)
     schema = Schema.from_arrays(update)
     encoded = UpdateEncoder(schema, config).encode(update)
     write_container(arguments.target, encoded.packet, schema, config)
     report = encoded.report
+    share = _error_share(update, schema, report)
     console.print(
         f"{arguments.target}: {report.packet_bytes:,} bytes for {report.raw_bytes:,} in "
         f"{len(schema.tensors)} tensors, ratio {report.ratio:.1f}, "
-        f"{report.bits_per_weight:.3f} bits per weight, RMS error {report.rmse:.3g}",
+        f"{report.bits_per_weight:.3f} bits per weight, RMS error {report.rmse:.3g} "
+        f"({100 * share:.0f} % of the update's RMS)",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+    if share > _LOST_SHARE:
+        console.print(
+            "warning: most of the update is lost; a smaller --step or --relative-step, or a larger "
+            "target, keeps more of it",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+            style="yellow",
+        )
+
+
+def _error_share(update: Mapping[str, NDArray[Any]], schema: Schema, report: UpdateReport) -> float:
+    """Return RMS error / RMS of the update; exact tensors, which have no error, are left out."""
+    error = energy = 0.0
+    for spec, tensor in zip(schema.tensors, report.tensors, strict=True):
+        if not spec.is_exact:
+            error += (tensor.rmse or 0.0) ** 2 * tensor.n_elements
+            energy += float(np.sum(np.square(update[spec.name], dtype=np.float64)))
+    return math.sqrt(error / energy) if energy else 0.0
 
 
 def decompress_file(arguments: argparse.Namespace, console: Console) -> None:
@@ -70,6 +109,7 @@ def decompress_file(arguments: argparse.Namespace, console: Console) -> None:
         For one line on what came out.
     """
     require_array_name(arguments.target)
+    require_other_file(arguments.source, arguments.target)
     packet, schema, config = read_container(arguments.source)
     write_arrays(arguments.target, UpdateDecoder(schema, config).decode(packet))
     console.print(

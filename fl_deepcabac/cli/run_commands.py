@@ -53,7 +53,11 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
     with console.status("loading torch, Flower and the data"):
         from fl_deepcabac.experiments.client import load_partitioned  # noqa: PLC0415 (slow to load)
         from fl_deepcabac.experiments.codecs import DeepCabac, Uncompressed  # noqa: PLC0415
-        from fl_deepcabac.experiments.run_folder import prepare_folder, write_config  # noqa: PLC0415
+        from fl_deepcabac.experiments.run_folder import (  # noqa: PLC0415
+            ROWS_NAME,
+            prepare_folder,
+            write_config,
+        )
         from fl_deepcabac.experiments.strategies import build_strategy  # noqa: PLC0415
         from fl_deepcabac.flower import default_config  # noqa: PLC0415
 
@@ -73,7 +77,9 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
     try:
         _run_all(settings, codecs, folder, console)
     except KeyboardInterrupt:
-        left = f"interrupted; {PROGRAM} report {folder} shows the rounds that had ended"
+        left = "interrupted before a round had ended"
+        if (folder / ROWS_NAME).is_file():
+            left = f"interrupted; {PROGRAM} report {folder} shows the rounds that had ended"
         raise KeyboardInterrupt(left) from None
     _conclude(folder, console)
 

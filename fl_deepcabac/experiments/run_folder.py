@@ -9,14 +9,15 @@ folder that holds anything but an earlier run is never written to.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from fl_deepcabac.container import write_atomically
 from fl_deepcabac.errors import DeepCabacError
 from fl_deepcabac.experiments.rows import RoundRow, RowError, rows_by_run
+from fl_deepcabac.experiments.settings import RunSettings, SettingsError
 
 __all__ = [
     "CONFIG_NAME",
@@ -38,7 +39,6 @@ FIGURE_NAME = "savings.png"
 PAGE_NAME = "report.html"
 LOG_NAME = "engine.log"
 _NAMES = frozenset({CONFIG_NAME, ROWS_NAME, FIGURE_NAME, PAGE_NAME, LOG_NAME})
-_CONFIG_SECTIONS = ("settings", "training", "runs", "model", "versions", "started")
 
 
 class RunFolderError(DeepCabacError, ValueError):
@@ -137,17 +137,75 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """Read ``config.json`` and check its outline."""
+    """Read ``config.json`` and check everything that is made use of."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path}: expected JSON, found: {error}") from error
     sections = config.keys() if isinstance(config, dict) else ()
-    for section in _CONFIG_SECTIONS:
+    for section, is_sound in _SECTION_CHECKS.items():
         if section not in sections:
             raise RunFolderError(f"{path}: expected the section {section!r}, found none")
+        if not is_sound(config[section]):
+            raise RunFolderError(
+                f"{path}, section {section!r}: expected what simulate writes, found something else"
+            )
+    try:
+        _check_settings(config["settings"])
+    except (SettingsError, OverflowError) as error:
+        raise RunFolderError(f"{path}, section 'settings': {error}") from error
     checked: dict[str, Any] = config
     return checked
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Raise `SettingsError` unless these are all the fields of `RunSettings`, each in its range."""
+    for field in fields(RunSettings):
+        if field.name not in settings:
+            raise SettingsError(field.name, expected="a value", found="none")
+    RunSettings.from_dict(settings)
+
+
+def _is_plain(value: object, *, depth: int = 2) -> bool:
+    """Say whether this is a JSON value that is short to write: a scalar, or few lists of them."""
+    if isinstance(value, list):
+        return depth > 0 and all(_is_plain(part, depth=depth - 1) for part in value)
+    return not isinstance(value, dict)
+
+
+def _is_pairs(value: object) -> bool:
+    """Say whether this is a mapping of names to plain values."""
+    return isinstance(value, dict) and all(map(_is_plain, value.values()))
+
+
+def _is_run(value: object) -> bool:
+    """Say whether this is an entry of ``runs``."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("label"), str)
+        and isinstance(value.get("codec"), str)
+        and _is_pairs(value.get("codec_settings"))
+    )
+
+
+def _is_tensor(value: object) -> bool:
+    """Say whether this is an entry of ``model``."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("name"), str)
+        and isinstance(value.get("shape"), list)
+        and all(type(length) is int and length >= 0 for length in value["shape"])
+    )
+
+
+_SECTION_CHECKS: dict[str, Callable[[object], bool]] = {
+    "settings": _is_pairs,
+    "training": _is_pairs,
+    "runs": lambda value: isinstance(value, list) and all(map(_is_run, value)),
+    "model": lambda value: isinstance(value, list) and all(map(_is_tensor, value)),
+    "versions": _is_pairs,
+    "started": lambda value: isinstance(value, str),
+}
 
 
 def _read_rows(path: Path) -> Sequence[RoundRow]:
@@ -159,7 +217,7 @@ def _read_rows(path: Path) -> Sequence[RoundRow]:
             if not isinstance(values, dict):
                 raise RowError(f"expected a JSON object, found {type(values).__name__}")
             rows.append(RoundRow.from_dict(values))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(
                 f"{path}, line {number}: expected a round, found: {error}"
             ) from error

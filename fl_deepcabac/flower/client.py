@@ -160,13 +160,13 @@ def _encode(
     base = slot or Slot(StreamState.fresh(schema, config.profile), {})
 
     start = time.perf_counter()
-    residual: Residual = {}
+    before: Residual = base.residual if config.error_feedback else {}
+    after: Residual = {}
+    encoded = encode_update(update, schema=schema, config=config, state=base.state, residual=before)
     if config.error_feedback:
-        update = carry_residual(update, base.residual, schema)
-    encoded = encode_update(update, schema=schema, config=config, state=base.state)
-    if config.error_feedback:
-        residual = find_residual(update, encoded.decoded, schema)
+        carried = carry_residual(update, before, schema)
+        after = find_residual(carried, encoded.decoded, schema)
     seconds = time.perf_counter() - start
 
-    slots.store(acknowledged=token, pending=Slot(encoded.state, residual))
+    slots.store(acknowledged=token, pending=Slot(encoded.state, after))
     return encoded.packet, seconds

@@ -21,9 +21,11 @@ from flwr.serverapp.strategy import (
 
 from fl_deepcabac.config import CodecConfig
 
-__all__ = ["SELECTIVE_RELATIVE_STEP", "default_config"]
+__all__ = ["AVERAGING_RELATIVE_STEP", "SELECTIVE_RELATIVE_STEP", "default_config"]
 
-SELECTIVE_RELATIVE_STEP: Final = 1.0
+# Coarse: nearly all levels are zero, and error feedback sends later what they leave out.
+AVERAGING_RELATIVE_STEP: Final = 6.0
+SELECTIVE_RELATIVE_STEP: Final = 2.0
 _SELECTIVE = (Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum)
 # Where strategies that wrap another one keep it: ours, and Flower's for differential privacy.
 _WRAPPED = ("inner", "strategy")
@@ -44,7 +46,7 @@ def default_config(strategy: Strategy) -> CodecConfig:
     Examples
     --------
     >>> default_config(Krum()).relative_step
-    1.0
+    2.0
     """
     innermost: object = strategy
     while wrapped := next(
@@ -53,4 +55,4 @@ def default_config(strategy: Strategy) -> CodecConfig:
         innermost = wrapped
     if isinstance(innermost, _SELECTIVE):
         return CodecConfig(relative_step=SELECTIVE_RELATIVE_STEP)
-    return CodecConfig()
+    return CodecConfig(relative_step=AVERAGING_RELATIVE_STEP)

@@ -62,14 +62,37 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
         read_run(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '"settings"'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '"settings"', "[" * 100_000])
 def test_broken_config_is_named(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text, encoding="utf-8")
     with pytest.raises(RunFolderError, match=r"config\.json: expected"):
         read_run(folder)
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b"\xff", b'{"run": 1}'])
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("settings", [1]),
+        ("settings", {}),
+        ("settings", make_config()["settings"] | {"alpha": "x"}),
+        ("settings", make_config()["settings"] | {"alpha": 10**400}),
+        ("training", None),
+        ("runs", {}),
+        ("runs", [{"label": "compressed"}]),
+        ("runs", [{"label": "a", "codec": "b", "codec_settings": {"step": [[[[1]]]]}}]),
+        ("model", [{}]),
+        ("model", [{"name": "w", "shape": ["2"]}]),
+        ("versions", "1"),
+        ("started", {}),
+    ],
+)
+def test_broken_section_is_named(folder: Path, section: str, value: object) -> None:
+    write_config(folder, make_config(**{section: value}))
+    with pytest.raises(RunFolderError, match=rf"config\.json, section '{section}'"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b"\xff", b'{"run": 1}', b"[" * 100_000])
 def test_broken_row_is_named_with_its_line(folder: Path, line: bytes) -> None:
     with (folder / "rounds.jsonl").open("ab") as stream:
         stream.write(line + b"\n")

@@ -25,14 +25,14 @@ from fl_deepcabac.flower import DeepCABACStrategy, DeepCABACStrategyMixin, defau
 @pytest.mark.parametrize(
     ("inner", "relative_step"),
     [
-        (FedAvg(), 3.0),
-        (FedAdam(), 3.0),
-        (FedMedian(), 1.0),
-        (FedTrimmedAvg(), 1.0),
-        (Krum(), 1.0),
-        (MultiKrum(), 1.0),
-        (Bulyan(), 1.0),
-        (DifferentialPrivacyServerSideFixedClipping(Krum(), 0.1, 1.0, 4), 1.0),
+        (FedAvg(), 6.0),
+        (FedAdam(), 6.0),
+        (FedMedian(), 2.0),
+        (FedTrimmedAvg(), 2.0),
+        (Krum(), 2.0),
+        (MultiKrum(), 2.0),
+        (Bulyan(), 2.0),
+        (DifferentialPrivacyServerSideFixedClipping(Krum(), 0.1, 1.0, 4), 2.0),
     ],
 )
 def test_default_step_is_finer_where_the_strategy_selects(
@@ -50,7 +50,7 @@ def test_default_step_of_a_mixin_is_that_of_its_base(caplog: pytest.LogCaptureFi
 
     caplog.set_level(logging.INFO)
     CompressedKrum().summary()
-    assert "1 x RMS" in caplog.text
+    assert "2 x RMS" in caplog.text
 
 
 def test_given_settings_win_over_the_default(caplog: pytest.LogCaptureFixture) -> None:

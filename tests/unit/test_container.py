@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -98,6 +99,33 @@ def test_description_is_readable_json() -> None:
     description = json.loads(CONTENT[DESCRIPTION_START:DESCRIPTION_END])
     assert description["schema"] == [["w", "float32", [2, 3]], ["n", "int64", []]]
     assert description["config"]["step"] == 0.5
+
+
+def test_write_follows_links(tmp_path: Path) -> None:
+    link, place = tmp_path / "link", tmp_path / "deep" / "x"
+    place.parent.mkdir()
+    link.symlink_to(place)
+    for content in (b"first", b"second"):
+        write_atomically(link, content)
+        assert link.is_symlink()
+        assert place.read_bytes() == content
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_write_to_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="expected a regular file") as info:
+        write_atomically(pipe, b"new")
+    assert info.value.filename == str(pipe)
+    assert pipe.is_fifo()
+
+
+def test_write_below_a_file_names_the_place(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as info:
+        write_atomically(tmp_path / "file" / "x", b"new")
+    assert info.value.filename == str(tmp_path / "file" / "x")
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
