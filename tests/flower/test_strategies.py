@@ -85,14 +85,16 @@ def test_wrapped_strategy_trains_the_model_of_the_plain_one(name: str) -> None:
 
 
 def test_default_settings_move_the_model_the_way_the_plain_run_does() -> None:
-    plain, _ = run(FedAvg(**NODES), mods=(), num_rounds=2)
-    wrapped, _ = run(DeepCABACStrategy(FedAvg(**NODES)), num_rounds=2)
+    # Long enough for error feedback to bring back what coarse steps leave out of each round.
+    plain, _ = run(FedAvg(**NODES), mods=(), num_rounds=20)
+    wrapped, _ = run(DeepCABACStrategy(FedAvg(**NODES)), num_rounds=20)
     before = arrays_of(initial_arrays())
     expected, found = (
         np.concatenate([(arrays_of(result.arrays)[key] - before[key]).ravel() for key in before])
         for result in (plain, wrapped)
     )
-    assert np.corrcoef(expected, found)[0, 1] > 0.5
+    assert np.corrcoef(expected, found)[0, 1] > 0.8
+    assert 0.8 < np.linalg.norm(found) / np.linalg.norm(expected) < 1.25
 
 
 class CompressedProx(DeepCABACStrategyMixin, FedProx):
