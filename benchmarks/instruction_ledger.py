@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions a weight of the three coding functions, counted by callgrind and committed.
+"""Instructions a weight of the coding functions, counted by callgrind and committed.
 
 Machines are shared and clocks noisy; instruction counts repeat. `instruction_ledger.csv` has one
-line for each profile and function. Counts depend on the compiler, so the ledger names it: with the
-same one a count may move by `TOLERANCE`; with another one differences are printed and not judged.
+line for each profile and function; `encode_trellis` is `encode_values` with dependent levels.
+Counts depend on the compiler, so the ledger names it: with the same one a count may move by
+`TOLERANCE`; with another one differences are printed and not judged.
 
     python benchmarks/instruction_ledger.py build/bench/bench_level_codec [--write]
     make bench-instructions                             # builds the program, then compares
@@ -26,13 +27,20 @@ TOLERANCE = 0.01
 # The program codes a matrix of 512 rows and a vector in 2 warming rounds and 1 round.
 N_COLUMNS = 64
 N_WEIGHTS = 513 * N_COLUMNS * 3
-FUNCTIONS = ["encode_values", "encode_levels", "decode_levels"]
+# What a line is called: how levels are chosen, and the function that is counted.
+FUNCTIONS = {
+    "encode_values": ("greedy", "encode_values"),
+    "encode_trellis": ("trellis", "encode_values"),
+    "encode_levels": ("greedy", "encode_levels"),
+    "decode_levels": ("greedy", "decode_levels"),
+}
 PROFILES = ["fast", "max"]
 Counts = dict[tuple[str, str], float]
 
 
-def count_instructions(program: Path, profile: str, function: str) -> int:
+def count_instructions(program: Path, profile: str, name: str) -> int:
     """Return the instructions between entry and exit of a function, over the whole run."""
+    choice, function = FUNCTIONS[name]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "callgrind.out"
         subprocess.run(
@@ -45,6 +53,7 @@ def count_instructions(program: Path, profile: str, function: str) -> int:
                 str(N_COLUMNS),
                 "1",
                 profile,
+                choice,
             ],
             check=True,
             capture_output=True,

@@ -16,21 +16,34 @@ class StreamState:
     def to_bytes(self) -> bytes: ...
     def load_bytes(self, arg0: bytes, /) -> StreamState: ...
 
-# (payload, all levels, step of each tensor, cost of each tensor in 2^-8 bit, state after)
-_Coded = tuple[bytes, NDArray[np.int32], NDArray[np.float32], NDArray[np.uint64], StreamState]
+# Payload, all levels, their values, step of each tensor, its cost in 2^-8 bit, state after.
+_Coded = tuple[
+    bytes,
+    NDArray[np.int32],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.uint64],
+    StreamState,
+]
 
 def encode_levels(
-    state: StreamState, levels: NDArray[np.int32], steps: NDArray[np.float32]
+    state: StreamState,
+    levels: NDArray[np.int32],
+    steps: NDArray[np.float32],
+    values: NDArray[np.float32],
+    price: float,
+    threads: int,
 ) -> _Coded: ...
 def encode_values(
     state: StreamState,
     values: NDArray[np.float32],
     steps: NDArray[np.float32],
     price: float,
+    dependent: bool,
     importance: NDArray[np.float32],
+    threads: int,
 ) -> _Coded: ...
-def decode_levels(state: StreamState, payload: bytes) -> _Coded: ...
+def decode_levels(state: StreamState, payload: bytes, threads: int) -> _Coded: ...
 def quantize_uniform(
     values: NDArray[np.float32], step: float, dead_zone: float
 ) -> NDArray[np.int32]: ...
-def dequantize(levels: NDArray[np.int32], step: float) -> NDArray[np.float32]: ...

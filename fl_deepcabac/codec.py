@@ -44,7 +44,7 @@ from fl_deepcabac.packet import (
     parse_packet,
     write_packet,
 )
-from fl_deepcabac.quantize import dequantize, quantize
+from fl_deepcabac.quantize import quantize
 from fl_deepcabac.rate import budget_of, code_within
 from fl_deepcabac.report import (
     UpdateReport,
@@ -200,7 +200,9 @@ def encode_update(
     return EncodedUpdate(packet, report, _in_order(decoded, schema), after)
 
 
-def decode_update(packet: bytes, *, schema: Schema, state: StreamState) -> DecodedUpdate:
+def decode_update(
+    packet: bytes, *, schema: Schema, state: StreamState, threads: int = 1
+) -> DecodedUpdate:
     """Decode a packet that was coded against an equal state.
 
     Parameters
@@ -209,6 +211,8 @@ def decode_update(packet: bytes, *, schema: Schema, state: StreamState) -> Decod
     schema : Schema
     state : StreamState
         Not changed.
+    threads : int
+        At most so many at work.
 
     Returns
     -------
@@ -232,7 +236,7 @@ def decode_update(packet: bytes, *, schema: Schema, state: StreamState) -> Decod
     parsed = parse_packet(packet, schema)
     _check_base(parsed.header, state)
     payload_begin = len(packet) - len(parsed.payload)
-    coded = decode_levels(state.levels, parsed.payload, offset=payload_begin)
+    coded = decode_levels(state.levels, parsed.payload, offset=payload_begin, threads=threads)
     decoded = _reconstruct(coded, schema) | split_exact(parsed.exact, schema)
     report = _report(coded, schema, len(packet), len(parsed.payload), decoded)
     return DecodedUpdate(_in_order(decoded, schema), report, state.after(packet, coded.state))
@@ -246,20 +250,35 @@ def _quantise_and_code(
     schema: Schema,
     config: CodecConfig,
     state: StreamState,
+    price_factor: float = 1.0,
 ) -> CodedLevels:
     """Choose levels as the config says and code them; name the tensor when a value is too large."""
     begin = 0
     try:
         if config.quantizer == "rdoq":
             return encode_values(
-                state.levels, values, steps, rd_lambda=config.rd_lambda, importance=weights
+                state.levels,
+                values,
+                steps,
+                rd_lambda=price_factor * config.rd_lambda,
+                trellis=config.uses_trellis,
+                importance=weights,
+                threads=config.threads,
             )
         dead_zone = config.dead_zone if config.quantizer == "deadzone" else 0.5
         levels = np.empty(values.size, np.int32)
         for (_, place), step in zip(level_slices(schema), steps, strict=True):
             begin = place.start
             levels[place] = quantize(values[place], float(step), dead_zone=dead_zone)
-        return encode_levels(state.levels, levels, steps)
+        # Offsets would take the uniform quantiser's values beyond half a step, its promise.
+        return encode_levels(
+            state.levels,
+            levels,
+            steps,
+            values=values if config.quantizer == "deadzone" else None,
+            rd_lambda=config.rd_lambda,
+            threads=config.threads,
+        )
     except LevelCoderError as error:
         position = begin + error.position
         for (spec, place), step in zip(level_slices(schema), steps, strict=True):
@@ -312,8 +331,8 @@ def _check_base(header: PacketHeader, state: StreamState) -> None:
 def _reconstruct(coded: CodedLevels, schema: Schema) -> Arrays:
     """Turn levels back into tensors."""
     return {
-        spec.name: unflatten_values(dequantize(coded.levels[place], float(step)), spec)
-        for (spec, place), step in zip(level_slices(schema), coded.steps, strict=True)
+        spec.name: unflatten_values(coded.values[place], spec)
+        for spec, place in level_slices(schema)
     }
 
 

@@ -38,6 +38,7 @@ PAYLOAD_FAULTS = {
     22: ("payload", "levels of at most 2**24", "a larger one"),
     23: ("payload", "a step in [2**-100, 2**100]", "one outside"),
     24: ("payload", "the shortest ending", "another"),
+    25: ("payload", "offsets in [-127, 127]", "one outside"),
     31: ("saved state", "the end after the history", "more bytes"),
     32: ("saved state", "version 1 of the level state", "another"),
     33: ("saved state", "the tensors and the profile of this stream", "others"),
@@ -96,7 +97,9 @@ class CodedLevels:
     payload : bytes
         Empty when decoding.
     levels : ndarray, int32, shape (n,)
-        All tensors end to end. Unit: steps.
+        All tensors end to end. Unit: steps; in packets of the trellis, those of a quantiser.
+    values : ndarray, float32, shape (n,)
+        What the levels stand for (spec 8).
     steps : ndarray, float32, shape (n_tensors,)
         0 for a tensor whose levels are all zero.
     costs : ndarray, uint64, shape (n_tensors,)
@@ -107,13 +110,20 @@ class CodedLevels:
 
     payload: bytes
     levels: NDArray[np.int32]
+    values: NDArray[np.float32]
     steps: NDArray[np.float32]
     costs: NDArray[np.uint64]
     state: LevelState
 
 
 def encode_levels(
-    state: LevelState, levels: NDArray[np.int32], steps: NDArray[np.float32]
+    state: LevelState,
+    levels: NDArray[np.int32],
+    steps: NDArray[np.float32],
+    *,
+    values: NDArray[np.float32] | None = None,
+    rd_lambda: float = 0.0,
+    threads: int = 1,
 ) -> CodedLevels:
     """Entropy-code levels that are already chosen.
 
@@ -123,6 +133,12 @@ def encode_levels(
     levels : ndarray, int32, shape (n,), C-contiguous
         All level-coded tensors end to end.
     steps : ndarray, float32, shape (n_tensors,)
+    values : ndarray, float32, shape (n,), C-contiguous, optional
+        What the levels were chosen for: offsets are fitted to them. Without, offsets stay.
+    rd_lambda : float
+        Price of a bit in squared steps, for offsets.
+    threads : int
+        At most so many at work; the packet is the same.
 
     Returns
     -------
@@ -137,7 +153,10 @@ def encode_levels(
     -----
     The GIL is released. Time O(n). Inverse: `decode_levels`.
     """
-    return _run_encoder(_native.encode_levels, state.handle, levels, steps)
+    targets = np.empty(0, np.float32) if values is None else values
+    return _run_encoder(
+        _native.encode_levels, state.handle, levels, steps, targets, rd_lambda, threads
+    )
 
 
 def encode_values(
@@ -146,7 +165,9 @@ def encode_values(
     steps: NDArray[np.float32],
     *,
     rd_lambda: float,
+    trellis: bool = False,
     importance: NDArray[np.float32] | None = None,
+    threads: int = 1,
 ) -> CodedLevels:
     """Choose levels by rate and distortion with the live costs of the contexts, and code them.
 
@@ -158,8 +179,12 @@ def encode_values(
     steps : ndarray, float32, shape (n_tensors,)
     rd_lambda : float
         Price of a bit in squared steps.
+    trellis : bool
+        Whether two interleaved quantisers are used (dependent quantisation, spec 5.6).
     importance : ndarray, float32, shape (n,), C-contiguous, optional
         What the squared error of each value counts, at least 0; None lets all count 1.
+    threads : int
+        At most so many at work; the packet is the same.
 
     Returns
     -------
@@ -176,10 +201,14 @@ def encode_values(
        Networks", IEEE J. Sel. Topics Signal Process. 14(4), 2020.
     """
     weights = np.empty(0, np.float32) if importance is None else importance
-    return _run_encoder(_native.encode_values, state.handle, values, steps, rd_lambda, weights)
+    return _run_encoder(
+        _native.encode_values, state.handle, values, steps, rd_lambda, trellis, weights, threads
+    )
 
 
-def decode_levels(state: LevelState, payload: bytes, *, offset: int = 0) -> CodedLevels:
+def decode_levels(
+    state: LevelState, payload: bytes, *, offset: int = 0, threads: int = 1
+) -> CodedLevels:
     """Decode what `encode_levels` or `encode_values` coded against an equal state.
 
     Parameters
@@ -188,6 +217,8 @@ def decode_levels(state: LevelState, payload: bytes, *, offset: int = 0) -> Code
     payload : bytes
     offset : int
         Where the payload begins in its packet; faults are reported from there.
+    threads : int
+        At most so many at work.
 
     Returns
     -------
@@ -203,22 +234,23 @@ def decode_levels(state: LevelState, payload: bytes, *, offset: int = 0) -> Code
     The GIL is released. Allocates by the schema alone, whatever the payload says.
     """
     try:
-        _, levels, steps, costs, handle = _native.decode_levels(state.handle, payload)
+        coded = _native.decode_levels(state.handle, payload, threads)
     except _native.StatusError as error:
         raise _decode_error(*error.args, available=len(payload), offset=offset) from None
+    _, levels, values, steps, costs, handle = coded
     if payload and not levels.size:
         # The core reads four bytes before the first bin and so cannot miss them.
         raise _decode_error(21, 0, available=len(payload), offset=offset)
-    return CodedLevels(b"", levels, steps, costs, LevelState(handle))
+    return CodedLevels(b"", levels, values, steps, costs, LevelState(handle))
 
 
 def _run_encoder(encode, *arguments) -> CodedLevels:  # type: ignore[no-untyped-def]
     """Call one of the core's encoders and wrap what it returns."""
     try:
-        payload, levels, steps, costs, handle = encode(*arguments)
+        payload, levels, values, steps, costs, handle = encode(*arguments)
     except _native.StatusError as error:
         raise LevelCoderError(*error.args) from None
-    return CodedLevels(payload, levels, steps, costs, LevelState(handle))
+    return CodedLevels(payload, levels, values, steps, costs, LevelState(handle))
 
 
 def _decode_error(code: int, position: int, *, available: int, offset: int = 0) -> DecodeError:

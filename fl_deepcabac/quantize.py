@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values to levels and back, without looking at any context (spec 8).
-
-Reconstruction is ``level * step`` with one float32 rounding, equal on every machine.
-"""
+"""Values to levels without looking at any context."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from numpy.typing import NDArray
 from fl_deepcabac import _native
 from fl_deepcabac.errors import LevelCoderError
 
-__all__ = ["dequantize", "quantize"]
+__all__ = ["quantize"]
 
 
 def quantize(
@@ -47,20 +44,3 @@ def quantize(
         return _native.quantize_uniform(values, step, dead_zone)
     except _native.StatusError as error:
         raise LevelCoderError(*error.args) from None
-
-
-def dequantize(levels: NDArray[np.int32], step: float) -> NDArray[np.float32]:
-    """Return ``level * step``, rounded once to float32.
-
-    Parameters
-    ----------
-    levels : ndarray, int32, shape (n,), C-contiguous
-        ``abs(level) <= 2**24``.
-    step : float
-        A float32 value.
-
-    Returns
-    -------
-    ndarray, float32, shape (n,)
-    """
-    return _native.dequantize(levels, step)

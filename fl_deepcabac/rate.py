@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +46,17 @@ COARSEST_PART = 2.3
 FINE_STEP_BITS = 1024
 # Bytes fall a little more slowly than the number of levels does.
 TRIM_SLOPE = 0.9
+# Where the smallest levels cannot be dropped, bits are made dearer, up to 2^3 times: bytes halve
+# more slowly than prices double.
+MAX_DEARER, DEARER_SLOPE = 3.0, 0.3
 
-Code = Callable[[NDArray[np.float32]], CodedLevels]
+
+class Code(Protocol):
+    """Codes an update with steps, float32, one a level-coded tensor, at a multiple of the price."""
+
+    def __call__(
+        self, steps: NDArray[np.float32], /, *, price_factor: float = 1.0
+    ) -> CodedLevels: ...
 
 
 def budget_of(config: CodecConfig, schema: Schema) -> int | None:
@@ -115,12 +126,18 @@ def code_within(
     found = [search.best]
     if not search.is_enough and search.too_large is not None:
         steps = ladder.steps_at(search.too_large_at)
-        trimmer = _Trimmer(values, search.too_large.levels, steps, schema)
-        trim = _Search(budget, other_bytes, trimmer.nothing, trimmer.most, slope=TRIM_SLOPE)
-        trim.note(trimmer.nothing, search.too_large)
+        if config.uses_trellis:
+            # Levels depend on each other, so that none can be dropped: dearer bits leave fewer.
+            trim = _Search(budget, other_bytes, 0.0, MAX_DEARER, slope=DEARER_SLOPE)
+            retry: Callable[[float], CodedLevels] = partial(_code_dearer, code, steps)
+        else:
+            trimmer = _Trimmer(values, search.too_large.levels, steps, schema)
+            trim = _Search(budget, other_bytes, trimmer.nothing, trimmer.most, slope=TRIM_SLOPE)
+            retry = partial(_code_trimmed, trimmer, steps, state, values, config)
+        trim.note(trim.finest, search.too_large)
         while not trim.is_over and search.n_trials + trim.n_trials <= MAX_TRIALS:
             position = trim.next_position()
-            trim.note(position, encode_levels(state, trimmer.levels_at(position), steps))
+            trim.note(position, retry(position))
         found.append(trim.best)
     best = max(
         (coded for coded in found if coded), key=lambda coded: len(coded.payload), default=None
@@ -136,6 +153,30 @@ def _usual_slope(bits_per_level: float) -> float:
     """Return how many times bytes usually halve per doubling of the step; measured, roughly."""
     bits = max(bits_per_level, 1e-3)
     return 0.8 * min(1.0, 1.5 / bits) + 0.5 * math.pow(bits, -0.6)
+
+
+def _code_dearer(code: Code, steps: NDArray[np.float32], position: float) -> CodedLevels:
+    """Code at a price of bits that is 2^position times the usual one."""
+    return code(steps, price_factor=2.0**position)
+
+
+def _code_trimmed(
+    trimmer: _Trimmer,
+    steps: NDArray[np.float32],
+    state: LevelState,
+    values: NDArray[np.float32],
+    config: CodecConfig,
+    position: float,
+) -> CodedLevels:
+    """Code the levels that stay at a position of the trimmer."""
+    return encode_levels(
+        state,
+        trimmer.levels_at(position),
+        steps,
+        values=values,
+        rd_lambda=config.rd_lambda,
+        threads=config.threads,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +304,7 @@ class _Search:
     ----------
     best : CodedLevels or None
         Largest trial within the budget.
+    finest : float
     too_large : CodedLevels or None
         Smallest trial above it, made at the position `too_large_at`.
     n_trials : int
@@ -278,6 +320,7 @@ class _Search:
         self._enough = ENOUGH * budget - other_bytes
         self._aim = math.log2(max(AIM * budget - other_bytes, 0.6 * self._most, 1.0))
         self._slope = slope
+        self.finest = finest
         self._ends = [finest, coarsest]  # too large a packet at the first, none at the second
         self._is_end_tried = [False, False]
         self._notes: list[tuple[float, float]] = []  # excess of log2 of the bytes, position

@@ -164,7 +164,7 @@ class UpdateDecoder(_Stream):
     ----------
     schema : Schema
     config : CodecConfig
-        Only its profile matters here.
+        Only its profile and its threads matter here.
 
     Attributes
     ----------
@@ -178,7 +178,9 @@ class UpdateDecoder(_Stream):
 
     def decode(self, packet: bytes) -> Arrays:
         """Decode the next packet of the stream; see `decode_update`. On failure nothing changes."""
-        decoded = decode_update(packet, schema=self.schema, state=self._state)
+        decoded = decode_update(
+            packet, schema=self.schema, state=self._state, threads=self.config.threads
+        )
         self._state = decoded.state
         self.report = decoded.report
         return decoded.update

@@ -70,7 +70,7 @@ def test_public_name_is_documented(name: str) -> None:
         (dc.compress, ["update", "config"]),
         (dc.decompress, ["packet", "schema", "config"]),
         (dc.encode_update, ["update", "schema", "config", "state", "importance", "residual"]),
-        (dc.decode_update, ["packet", "schema", "state"]),
+        (dc.decode_update, ["packet", "schema", "state", "threads"]),
         (dc.inspect_packet, ["packet"]),
         (dc.UpdateEncoder, ["schema", "config"]),
         (dc.UpdateDecoder, ["schema", "config"]),

@@ -2,8 +2,10 @@
 // Any bytes are decoded as payloads of a stream, one after the other.
 //
 // Input: a byte that chooses the layout, a byte that is the length of the first payload, the
-// payloads. What decodes must come back from encoding it again, and both ends must then agree.
+// payloads. What decodes must come back from encoding its levels again, which do not depend
+// on each other then, and from choosing levels for its values; both ends must agree each time.
 #include <algorithm>
+#include <cmath>
 
 #include "fl_deepcabac/level_codec.hpp"
 #include "fl_deepcabac/step.hpp"
@@ -19,16 +21,30 @@ std::vector<std::uint32_t> valid_steps(const CodedLevels& coded) {
   return steps;
 }
 
-void check_encodes_again(StreamState before, const CodedLevels& decoded) {
-  StreamState receiver = before;
-  CodedLevels sent;
-  expect(encode_levels(before, decoded.levels, valid_steps(decoded), sent).ok(),
-         "decoded levels to be good levels");
+void check_arrives(const StreamState& sender, StreamState receiver, const CodedLevels& sent) {
   CodedLevels received;
   const ExactBytes payload(sent.payload);
   expect(decode_levels(receiver, payload.span(), received).ok(), "an encoded payload to decode");
-  expect(received.levels == decoded.levels, "the same levels");
-  expect(receiver.to_bytes() == before.to_bytes(), "equal states on both ends");
+  expect(received.levels == sent.levels, "the same levels");
+  expect(received.values == sent.values, "the same values");
+  expect(receiver.to_bytes() == sender.to_bytes(), "equal states on both ends");
+}
+
+void check_encodes_again(const StreamState& before, const CodedLevels& decoded) {
+  const std::vector<std::uint32_t> steps = valid_steps(decoded);
+  StreamState sender = before;
+  CodedLevels sent;
+  expect(encode_levels(sender, decoded.levels, steps, sent).ok(),
+         "decoded levels to be good levels");
+  expect(sent.levels == decoded.levels, "the levels that were given");
+  check_arrives(sender, before, sent);
+
+  // Offsets may lead a value beyond the last level.
+  sender = before;
+  const Choice choice{.price = 0.05F, .is_dependent = true};
+  const Result result = encode_values(sender, decoded.values, steps, choice, sent);
+  expect(result.ok() || result.status == Status::kLevelRange, "decoded values to be good values");
+  if (result.ok()) check_arrives(sender, before, sent);
 }
 
 void decode(StreamState& state, std::span<const std::uint8_t> bytes, bool is_state_good) {
@@ -37,6 +53,11 @@ void decode(StreamState& state, std::span<const std::uint8_t> bytes, bool is_sta
   const StreamState before = state;
   const Result result = decode_levels(state, payload.span(), coded);
   expect(coded.levels.size() == state.n_levels(), "as many levels as the layout has");
+  if (result.ok()) {
+    expect(std::all_of(coded.values.begin(), coded.values.end(),
+                       [](float value) { return std::isfinite(value); }),
+           "finite values");
+  }
   expect(result.position >= 0 && static_cast<std::size_t>(result.position) <= bytes.size(),
          "a position inside the payload");
   if (result.ok() && is_state_good) check_encodes_again(before, coded);

@@ -116,35 +116,40 @@ std::pair<CodedLevels, StateHandle> run_on_copy(const StateHandle& before, Call&
 
 py::tuple to_python(const CodedLevels& coded, const StateHandle& state) {
   return py::make_tuple(to_python(coded.payload), array_of<std::int32_t>(coded.levels),
-                        array_of<float>(coded.step_bits),
+                        array_of<float>(coded.values), array_of<float>(coded.step_bits),
                         array_of<std::uint64_t>(coded.tensor_costs), state);
 }
 
 py::tuple py_encode_levels(const StateHandle& before, const LevelArray& levels,
-                           const FloatArray& steps) {
+                           const FloatArray& steps, const FloatArray& values, float price,
+                           std::size_t threads) {
   const auto level_span = span_of(levels);
+  const OffsetFit fit{span_of(values), price};
   const auto bits = bits_of(steps);
   auto [coded, state] = run_on_copy(before, [&](StreamState& copy, CodedLevels& out) {
-    return encode_levels(copy, level_span, bits, out);
+    return encode_levels(copy, level_span, bits, out, threads, fit);
   });
   return to_python(coded, state);
 }
 
 py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
-                           const FloatArray& steps, float price, const FloatArray& importance) {
+                           const FloatArray& steps, float price, bool dependent,
+                           const FloatArray& importance, std::size_t threads) {
   const auto value_span = span_of(values);
-  const auto importance_span = span_of(importance);
+  const Choice choice{price, dependent, span_of(importance)};
   const auto bits = bits_of(steps);
   auto [coded, state] = run_on_copy(before, [&](StreamState& copy, CodedLevels& out) {
-    return encode_values(copy, value_span, bits, price, out, importance_span);
+    return encode_values(copy, value_span, bits, choice, out, threads);
   });
   return to_python(coded, state);
 }
 
-py::tuple py_decode_levels(const StateHandle& before, const py::bytes& payload) {
+py::tuple py_decode_levels(const StateHandle& before, const py::bytes& payload,
+                           std::size_t threads) {
   const auto bytes = span_of(payload);
-  auto [coded, state] = run_on_copy(
-      before, [&](StreamState& copy, CodedLevels& out) { return decode_levels(copy, bytes, out); });
+  auto [coded, state] = run_on_copy(before, [&](StreamState& copy, CodedLevels& out) {
+    return decode_levels(copy, bytes, out, threads);
+  });
   return to_python(coded, state);
 }
 
@@ -159,15 +164,6 @@ LevelArray py_quantize_uniform(const FloatArray& values, float step, float dead_
   }
   throw_unless_ok(result);
   return levels;
-}
-
-FloatArray py_dequantize(const LevelArray& levels, float step) {
-  FloatArray values(levels.size());
-  const std::span<float> out(values.mutable_data(), static_cast<std::size_t>(values.size()));
-  const auto in = span_of(levels);
-  const py::gil_scoped_release release;
-  dequantize(in, step, out);
-  return values;
 }
 
 }  // namespace
@@ -209,11 +205,13 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
         return load_state(like, saved);
       });
   module.def("encode_levels", &py_encode_levels, py::arg("state"), py::arg("levels").noconvert(),
-             py::arg("steps").noconvert());
+             py::arg("steps").noconvert(), py::arg("values").noconvert(), py::arg("price"),
+             py::arg("threads"));
   module.def("encode_values", &py_encode_values, py::arg("state"), py::arg("values").noconvert(),
-             py::arg("steps").noconvert(), py::arg("price"), py::arg("importance").noconvert());
-  module.def("decode_levels", &py_decode_levels, py::arg("state"), py::arg("payload"));
+             py::arg("steps").noconvert(), py::arg("price"), py::arg("dependent"),
+             py::arg("importance").noconvert(), py::arg("threads"));
+  module.def("decode_levels", &py_decode_levels, py::arg("state"), py::arg("payload"),
+             py::arg("threads"));
   module.def("quantize_uniform", &py_quantize_uniform, py::arg("values").noconvert(),
              py::arg("step"), py::arg("dead_zone"));
-  module.def("dequantize", &py_dequantize, py::arg("levels").noconvert(), py::arg("step"));
 }

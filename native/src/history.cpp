@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/history.hpp"
 
+#include "fl_deepcabac/trellis.hpp"
+
 namespace fl_deepcabac {
 namespace {
 
@@ -60,12 +62,14 @@ void decay(std::span<std::uint8_t> magnitudes, std::span<std::int8_t> signed_lev
 
 }  // namespace
 
-void move_history(HistoryView history, std::span<const std::int32_t> levels) noexcept {
+void move_history(HistoryView history, std::span<const std::int32_t> levels,
+                  bool is_dependent) noexcept {
   // Most levels are zero: all averages of a run decay at once, and the few others are then put
   // right from a copy of what they were.
   constexpr std::size_t kRun = 64;
   std::array<std::uint8_t, kRun> magnitudes{};
   std::array<std::int8_t, kRun> signed_levels{};
+  TrellisPath path(is_dependent);
   for (std::size_t begin = 0; begin < levels.size(); begin += kRun) {
     const std::size_t length = std::min(kRun, levels.size() - begin);
     const auto magnitude = history.magnitude.subspan(begin, length);
@@ -75,8 +79,10 @@ void move_history(HistoryView history, std::span<const std::int32_t> levels) noe
     decay(magnitude, signed_level);
     for (std::size_t i = 0; i < length; ++i) {
       const std::int32_t level = levels[begin + i];
+      const std::int32_t place = place_of(level, path.quantizer());
+      if (is_dependent) path.advance(level);
       if (level == 0) continue;
-      update_history(magnitudes[i], signed_levels[i], level);
+      update_history(magnitudes[i], signed_levels[i], place);
       magnitude[i] = magnitudes[i];
       signed_level[i] = signed_levels[i];
     }

@@ -29,10 +29,4 @@ Result quantize_uniform(std::span<const float> values, float step, float dead_zo
   return {};
 }
 
-void dequantize(std::span<const std::int32_t> levels, float step,
-                std::span<float> values) noexcept {
-  for (std::size_t i = 0; i < levels.size(); ++i)
-    values[i] = static_cast<float>(levels[i]) * step;
-}
-
 }  // namespace fl_deepcabac

@@ -17,7 +17,7 @@ constexpr std::int8_t kInvalidSignedCode = -128;
 // Visits every context model and every mixer of a state in saved order (spec 10.2).
 template <class State, class ModelVisitor, class MixerVisitor>
 void visit_contexts(State& state, ModelVisitor&& visit_model, MixerVisitor&& visit_mixer) {
-  StepContexts::visit_models(state.step_contexts, visit_model);
+  TensorContexts::visit_models(state.tensor_contexts, visit_model);
   std::visit(
       [&](auto& sets) {
         for (auto& contexts : sets) {
@@ -27,6 +27,12 @@ void visit_contexts(State& state, ModelVisitor&& visit_model, MixerVisitor&& vis
         }
       },
       state.level_contexts);
+}
+
+// A value outside its range, unless it is one because the bytes ended in it.
+Result fault_at(const ByteReader& reader) {
+  return {reader.is_overread() ? Status::kStateTruncated : Status::kStateValue,
+          static_cast<std::int64_t>(reader.position())};
 }
 
 Result read_contexts(StreamState& state, ByteReader& reader) {
@@ -43,10 +49,10 @@ Result read_contexts(StreamState& state, ByteReader& reader) {
       is_valid = is_valid && weight >= -mixer.kMaxWeight && weight <= mixer.kMaxWeight;
     }
     mixer.count = reader.read_u16();
+    is_valid = is_valid && mixer.count <= kSettledMixer;
   };
   visit_contexts(state, read_model, read_mixer);
-  if (is_valid) return {};
-  return {Status::kStateValue, static_cast<std::int64_t>(reader.position())};
+  return is_valid ? Result{} : fault_at(reader);
 }
 
 }  // namespace
@@ -62,6 +68,7 @@ StreamState::StreamState(std::vector<TensorShape> tensor_shapes, Profile stream_
   for (const TensorShape& shape : shapes)
     n_levels += shape.n_levels();
   step_bits.assign(shapes.size(), 0);
+  offsets.assign(shapes.size(), {});
   magnitude_history.assign(n_levels, 0);
   signed_history.assign(n_levels, 0);
 }
@@ -75,16 +82,20 @@ std::vector<std::uint8_t> StreamState::to_bytes() const {
   const auto write_model = [&](const BitModel& model) {
     writer.write_u32(model.fast);
     writer.write_u32(model.slow);
-    writer.write_u8(model.count);
+    writer.write_u8(static_cast<std::uint8_t>(std::min(model.count, kSettled)));
   };
   const auto write_mixer = [&](const auto& mixer) {
     for (const std::int32_t weight : mixer.weights)
       writer.write_u32(static_cast<std::uint32_t>(weight));
-    writer.write_u16(mixer.count);
+    writer.write_u16(static_cast<std::uint16_t>(std::min(mixer.count, kSettledMixer)));
   };
   visit_contexts(*this, write_model, write_mixer);
   for (const std::uint32_t bits : step_bits)
     writer.write_u32(bits);
+  for (const Offsets& tensor : offsets) {
+    for (const std::int8_t offset : tensor.values)
+      writer.write_u8(static_cast<std::uint8_t>(offset));
+  }
   writer.write_bytes(magnitude_history.data(), magnitude_history.size());
   writer.write_bytes(signed_history.data(), signed_history.size());
   return writer.take();
@@ -100,8 +111,12 @@ Result StreamState::load_bytes(std::span<const std::uint8_t> bytes) {
   if (const Result result = read_contexts(*this, reader); !result.ok()) return result;
   for (std::uint32_t& bits : step_bits) {
     bits = reader.read_u32();
-    if (bits != 0 && !is_valid_step(bits)) {
-      return {Status::kStateValue, static_cast<std::int64_t>(reader.position())};
+    if (bits != 0 && !is_valid_step(bits)) return fault_at(reader);
+  }
+  for (Offsets& tensor : offsets) {
+    for (std::int8_t& offset : tensor.values) {
+      offset = static_cast<std::int8_t>(reader.read_u8());
+      if (offset < -kMaxOffset) return fault_at(reader);
     }
   }
   reader.read_bytes(magnitude_history.data(), magnitude_history.size());

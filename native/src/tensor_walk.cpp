@@ -1,18 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/tensor_walk.hpp"
 
-namespace fl_deepcabac {
+#include <iterator>
 
-TensorWalk::TensorWalk(TensorShape shape, HistoryView history)
+namespace fl_deepcabac {
+namespace {
+
+// A block is sparse where its magnitude averages, as codes, and the row scale together promise so
+// little: with both right, about one step in the whole block (docs/decisions/0007).
+constexpr std::uint32_t kSparseRow = 8;
+constexpr std::uint32_t kSparseBelow = 64;
+
+}  // namespace
+
+TensorWalk::TensorWalk(TensorShape shape, std::uint32_t first_column, HistoryView history,
+                       std::int32_t row_scale, TrellisPath path)
     : history_(history),
-      n_levels_(shape.n_levels()),
+      n_levels_(history.magnitude.size()),
       n_columns_(shape.n_columns),
-      row_stride_(std::max<std::ptrdiff_t>(shape.n_columns, 2)),
+      // A part shorter than a row has no row above: no need to make room for one.
+      row_stride_(std::max<std::ptrdiff_t>(
+          std::min<std::ptrdiff_t>(shape.n_columns, std::ssize(history.magnitude) + 1), 2)),
       n_padding_(static_cast<std::size_t>(row_stride_) + 1),
       is_far_(row_stride_ >= kFarStride),
       clipped_(n_padding_ + n_levels_, 0),
       magnitudes_(n_padding_ + n_levels_, 0),
-      column_scales_(shape.n_rows > 1 ? shape.n_columns : 0, 0) {}
+      column_scales_(shape.n_rows > 1 ? shape.n_columns : 0, 0),
+      row_scale_(row_scale),
+      path_(path),
+      block_column_(first_column) {}
 
 BlockFeatures TensorWalk::block_features(std::size_t begin, std::size_t end) const noexcept {
   // Where rows are shorter than a block, the part of the row above that lies in this block is not
@@ -28,13 +44,15 @@ BlockFeatures TensorWalk::block_features(std::size_t begin, std::size_t end) con
   std::uint32_t activity = 0;
   for (std::size_t i = begin; i < end; ++i)
     activity += history_.magnitude[i];
-  return {.left_coded = left_coded_,
-          .up_coded = up != 0,
-          .activity_class = half_octave_class(activity >> kHistoryBits, kActivityClasses)};
+  return {
+      .left_coded = left_coded_,
+      .up_coded = up != 0,
+      .activity_class = half_octave_class(activity >> kHistoryBits, kActivityClasses),
+      .is_sparse = activity + kSparseRow * static_cast<std::uint32_t>(row_scale_) < kSparseBelow};
 }
 
-void TensorWalk::begin_block(std::size_t begin, std::size_t end) noexcept {
-  const std::size_t n_block = end - begin;
+void TensorWalk::begin_block(std::size_t begin, std::size_t end, bool all_classes) noexcept {
+  const std::size_t n_block = std::min(end + kLookahead, n_levels_) - begin;
   block_begin_ = begin;
   block_row_ = kRowWeight * static_cast<std::uint32_t>(row_scale_);
   if (column_scales_.empty()) {
@@ -47,12 +65,35 @@ void TensorWalk::begin_block(std::size_t begin, std::size_t end) noexcept {
       }
     });
   }
+  if (all_classes) {
+    for (std::size_t i = 0; i < n_block; ++i)
+      block_classes_[i] = fixed_classes(begin + i, block_scales_[i]);
+  }
   if (!is_far_) {
     block_estimates_ = block_scales_;
     return;
   }
   for (std::size_t i = 0; i < n_block; ++i)
     block_estimates_[i] = block_scales_[i] + kNearWeight * up_near(begin + i);
+}
+
+TensorWalk::FixedClasses TensorWalk::fixed_classes(std::size_t index,
+                                                   std::uint32_t scales) const noexcept {
+  // A part's ends stand for their missing neighbours.
+  const std::size_t before = index == 0 ? 0 : index - 1;
+  const std::size_t after = index + 1 == n_levels_ ? index : index + 1;
+  const auto& codes = history_.magnitude;
+  const auto& signed_codes = history_.signed_level;
+  const std::uint32_t around = kHistoryValues[codes[before]] + kHistoryValues[codes[after]];
+  const auto around_sign =
+      static_cast<std::int8_t>((signed_codes[before] + signed_codes[after]) / 2);
+  const auto narrow = [](std::uint32_t value) { return static_cast<std::uint8_t>(value); };
+  return {
+      .history = kHistoryClassOfCode[codes[index]],
+      .signed_average = narrow(signed_class(signed_codes[index])),
+      .column = narrow(half_octave_class((scales - block_row_) >> kSpatialShift, kScaleClasses)),
+      .around = narrow(half_octave_class(around, kHistoryClasses)),
+      .around_sign = narrow(sign_class(around_sign))};
 }
 
 void TensorWalk::end_block(std::size_t begin, std::size_t end, bool is_coded) noexcept {

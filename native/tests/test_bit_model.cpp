@@ -38,6 +38,34 @@ void test_rates_end_at_their_windows() {
   check_equal(kRates.slow[255], 65536U / 220);
 }
 
+// Counts go on beyond the last rate, so that chunks can be weighed by them.
+void test_counts_beyond_the_last_rate_move_alike() {
+  Random random(8);
+  BitModel settled{12345, 67890, kSettled};
+  BitModel older{12345, 67890, 1000000};
+  for (int i = 0; i < 1000; ++i) {
+    const bool bin = random.chance(0.3F);
+    settled.update(bin);
+    older.update(bin);
+    check(settled.fast == older.fast && settled.slow == older.slow, "the same estimates");
+    check_equal(older.count - settled.count, 1000000 - kSettled);
+  }
+}
+
+void test_steady_update_moves_both_estimates_at_the_slow_rate() {
+  Random random(9);
+  BitModel steady;
+  BitModel plain;
+  for (int i = 0; i < 1000; ++i) {
+    const bool bin = random.chance(0.1F);
+    steady.update_steadily(bin);
+    plain.update(bin);
+    check_equal(steady.slow, plain.slow);
+    check_equal(steady.fast, steady.slow);
+    check_equal(steady.count, plain.count);
+  }
+}
+
 void test_same_bins_move_probability_one_way_within_bounds() {
   for (const bool bin : {false, true}) {
     BitModel model;
@@ -49,7 +77,7 @@ void test_same_bins_move_probability_one_way_within_bounds() {
       check(is_in_range(model), "estimates and probability within their range");
     }
     check_equal(model.probability(), bin ? kProbabilityOne - kProbabilityFloor : kProbabilityFloor);
-    check_equal(static_cast<int>(model.count), 255);
+    check_equal(model.count, 10000U);  // counts bins; rates end at 255
   }
 }
 
@@ -66,7 +94,7 @@ void test_every_loadable_model_stays_in_range() {
     for (const std::uint32_t fast : {0U, 1U, kEstimateHalf, kTop - 1, kTop}) {
       for (const std::uint32_t slow : {0U, 1U, kEstimateHalf, kTop - 1, kTop}) {
         for (const bool bin : {false, true}) {
-          BitModel model{fast, slow, static_cast<std::uint8_t>(count)};
+          BitModel model{fast, slow, static_cast<std::uint32_t>(count)};
           model.update(bin);
           check(is_in_range(model), "a model at its bounds to stay within them");
         }
@@ -99,6 +127,9 @@ int main() {
       {"first_updates_are_those_of_the_specification",
        test_first_updates_are_those_of_the_specification},
       {"rates_end_at_their_windows", test_rates_end_at_their_windows},
+      {"counts_beyond_the_last_rate_move_alike", test_counts_beyond_the_last_rate_move_alike},
+      {"steady_update_moves_both_estimates_at_the_slow_rate",
+       test_steady_update_moves_both_estimates_at_the_slow_rate},
       {"same_bins_move_probability_one_way_within_bounds",
        test_same_bins_move_probability_one_way_within_bounds},
       {"likely_bin_at_the_floor_costs_under_half_a_millibit",

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "check.hpp"
+#include "fl_deepcabac/tensor_contexts.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {
@@ -42,49 +43,81 @@ std::size_t count_models(const Contexts& contexts) {
 
 // The saved state of spec 10.2 holds these numbers of contexts.
 void test_every_model_is_visited_once() {
-  check_equal(count_models(StepContexts{}), 2U + 24U + 1U + 1U);
-  check_equal(count_models(FastContexts{}), 1U + 2 * 2 * 8 + 24 * 16 + 9 * 3 + 10 * 24 + 24);
+  check_equal(count_models(TensorContexts{}), 1U + 2U + 2U + 24U + 1U + 1U + 1U + 1U + 24U);
+  check_equal(count_models(FastContexts{}),
+              2U * 2 * 8 + 6 * 3 + 6 * 2 + 2 * 24 * 16 + 9 * 3 + 11 * 24 + 24);
+}
+
+void add_level_models(FastContexts& contexts, std::set<const BitModel*>& models) {
+  LevelFeatures level{};
+  for (level.quantizer_index = 0; level.quantizer_index < kQuantizers; ++level.quantizer_index) {
+    for (level.history_class = 0; level.history_class < kHistoryClasses; ++level.history_class) {
+      for (level.spatial_class = 0; level.spatial_class < kSpatialClasses; ++level.spatial_class)
+        models.insert(contexts.significant(level).model);
+    }
+    for (level.magnitude_class = 0; level.magnitude_class < kMagnitudeClasses;
+         ++level.magnitude_class) {
+      for (int k = 1; k <= kGreaterBins; ++k)
+        models.insert(contexts.greater(level, k).model);
+    }
+    level.history_class = level.magnitude_class = 0;
+  }
+  for (level.sign_class = 0; level.sign_class < kSignClasses; ++level.sign_class) {
+    for (level.left_signum = 0; level.left_signum < kSignumClasses; ++level.left_signum)
+      models.insert(contexts.negative(level).model);
+  }
 }
 
 // Each combination of classes has a model of its own, and all of them are visited.
 void test_each_bin_and_class_has_a_model_of_its_own() {
   FastContexts contexts;
-  std::set<const BitModel*> models{contexts.tensor_zero().model};
-  LevelFeatures level{};
-  for (level.history_class = 0; level.history_class < kHistoryClasses; ++level.history_class) {
-    for (level.spatial_class = 0; level.spatial_class < kSpatialClasses; ++level.spatial_class) {
-      models.insert(contexts.significant(level).model);
-    }
-  }
-  for (level.sign_class = 0; level.sign_class < kSignClasses; ++level.sign_class) {
-    for (level.left_signum = 0; level.left_signum < kSignumClasses; ++level.left_signum) {
-      models.insert(contexts.negative(level).model);
-    }
-  }
-  for (level.magnitude_class = 0; level.magnitude_class < kMagnitudeClasses;
-       ++level.magnitude_class) {
-    for (int k = 1; k <= kGreaterBins; ++k)
-      models.insert(contexts.greater(level, k).model);
-  }
+  std::set<const BitModel*> models;
+  add_level_models(contexts, models);
   for (std::uint32_t activity = 0; activity < kActivityClasses; ++activity) {
     for (const bool left : {false, true}) {
       for (const bool up : {false, true}) {
-        models.insert(contexts.block_coded({left, up, activity}).model);
+        models.insert(contexts.block_coded({left, up, activity, left}).model);
       }
     }
   }
   for (int position = 0; position < kMaxPrefix; ++position) {
     models.insert(contexts.remainder_prefix(position).model);
   }
+  for (std::uint32_t depth = 0; depth < kHalvings; ++depth) {
+    for (std::uint32_t balance = 0; balance < kSignumClasses; ++balance)
+      models.insert(contexts.left_half({depth, balance, balance == 1}).model);
+    for (const bool is_active : {false, true})
+      models.insert(contexts.right_half({depth, 1, is_active}).model);
+  }
   check_equal(models.size(), count_models(contexts));
+}
+
+// Only the bin after "not zero" depends on the quantiser: beyond it a level is as large in both.
+void test_quantisers_share_the_later_bins() {
+  FastContexts contexts;
+  LevelFeatures first{};
+  LevelFeatures second{};
+  second.quantizer_index = 1;
+  check(contexts.significant(first).model != contexts.significant(second).model, "two models");
+  check(contexts.greater(first, 1).model != contexts.greater(second, 1).model, "two models");
+  check(contexts.negative(first).model == contexts.negative(second).model, "one model");
+  for (int k = 2; k <= kGreaterBins; ++k)
+    check(contexts.greater(first, k).model == contexts.greater(second, k).model, "one model");
 }
 
 void test_estimate_is_that_of_its_model() {
   FastContexts contexts;
-  const PlainEstimate estimate = contexts.tensor_zero();
+  const PlainEstimate estimate = contexts.remainder_prefix(3);
   estimate.update(true);
   check_equal(estimate.probability(), 54612U);
-  check_equal(contexts.tensor_zero().probability(), 54612U);
+  check_equal(contexts.remainder_prefix(3).probability(), 54612U);
+  const SteadyEstimate steady = contexts.block_coded({});
+  steady.update(true);
+  steady.update(false);
+  BitModel model;
+  model.update_steadily(true);
+  model.update_steadily(false);
+  check_equal(steady.probability(), model.probability());
 }
 
 }  // namespace
@@ -99,6 +132,7 @@ int main() {
        test_signum_class_tells_below_at_and_above_zero},
       {"every_model_is_visited_once", test_every_model_is_visited_once},
       {"each_bin_and_class_has_a_model_of_its_own", test_each_bin_and_class_has_a_model_of_its_own},
+      {"quantisers_share_the_later_bins", test_quantisers_share_the_later_bins},
       {"estimate_is_that_of_its_model", test_estimate_is_that_of_its_model},
   });
 }

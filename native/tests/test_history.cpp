@@ -6,6 +6,7 @@
 
 #include "check.hpp"
 #include "fl_deepcabac/step.hpp"
+#include "fl_deepcabac/trellis.hpp"
 #include "random.hpp"
 
 namespace fl_deepcabac::testing {
@@ -20,7 +21,8 @@ struct Averages {
   std::uint8_t magnitude = 0;
   std::int8_t signed_level = 0;
 
-  void update(std::int32_t level) { update_history(magnitude, signed_level, level); }
+  void update(std::int32_t level) { update_history(magnitude, signed_level, 2 * level); }
+  void update_place(std::int32_t place) { update_history(magnitude, signed_level, place); }
   void rescale(std::uint32_t old_step, std::uint32_t new_step) {
     rescale_history({{&magnitude, 1}, {&signed_level, 1}}, old_step, new_step);
   }
@@ -63,18 +65,56 @@ void test_first_update_is_half_the_level() {
   check_equal(static_cast<int>(averages.signed_level), 24);  // (-48 + 96) / 2 = 24
 }
 
-void test_extreme_levels_saturate_without_overflow() {
+void test_half_steps_move_the_averages_too() {
+  Averages averages;
+  averages.update_place(-1);
+  check_equal(static_cast<int>(averages.magnitude), 8);  // 16 / 2
+  check_equal(static_cast<int>(averages.signed_level), -8);
+  averages.update_place(3);
+  check_equal(static_cast<int>(averages.magnitude), 28);     // (8 + 48) / 2
+  check_equal(static_cast<int>(averages.signed_level), 20);  // (-8 + 48) / 2
+}
+
+// Runs of zeros, single levels, and lengths that are no multiple of a run: as one weight after the
+// other.
+void test_moving_a_part_equals_moving_its_weights() {
+  Random random(33);
+  for (const bool is_dependent : {false, true}) {
+    for (const std::size_t n_levels : {0U, 1U, 63U, 64U, 65U, 200U, 1000U}) {
+      std::vector<std::uint8_t> magnitude(n_levels);
+      std::vector<std::int8_t> signed_level(n_levels);
+      std::vector<std::int32_t> levels(n_levels, 0);
+      for (std::size_t i = 0; i < n_levels; ++i) {
+        magnitude[i] = static_cast<std::uint8_t>(random.below(256));
+        signed_level[i] = static_cast<std::int8_t>(random.between(-127, 127));
+        if (random.chance(0.3F)) levels[i] = random.between(-5, 5);
+      }
+      auto one_magnitude = magnitude;
+      auto one_signed = signed_level;
+      TrellisPath path(is_dependent);
+      for (std::size_t i = 0; i < n_levels; ++i) {
+        update_history(one_magnitude[i], one_signed[i], place_of(levels[i], path.quantizer()));
+        path.advance(levels[i]);
+      }
+      move_history({magnitude, signed_level}, levels, is_dependent);
+      check_equal(magnitude, one_magnitude);
+      check_equal(signed_level, one_signed);
+    }
+  }
+}
+
+void test_extreme_places_saturate_without_overflow() {
   using Limits = std::numeric_limits<std::int32_t>;
-  for (const std::int32_t level :
-       {Limits::min(), -(1 << 25), -(1 << 20), 1 << 20, 1 << 24, Limits::max()}) {
+  for (const std::int32_t place :
+       {Limits::min(), -(1 << 26), -(1 << 21), 1 << 21, 1 << 25, Limits::max()}) {
     Averages averages;
     for (int i = 0; i < 5; ++i) {
-      averages.update(level);
+      averages.update_place(place);
       check_equal(static_cast<int>(averages.magnitude), 255);
-      check_equal(static_cast<int>(averages.signed_level), level < 0 ? -127 : 127);
+      check_equal(static_cast<int>(averages.signed_level), place < 0 ? -127 : 127);
     }
-    averages.update(level < 0 ? Limits::max() : Limits::min());
-    check_equal(static_cast<int>(averages.signed_level), level < 0 ? 127 : -127);
+    averages.update_place(place < 0 ? Limits::max() : Limits::min());
+    check_equal(static_cast<int>(averages.signed_level), place < 0 ? 127 : -127);
   }
 }
 
@@ -182,7 +222,9 @@ int main() {
       {"value_of_a_code_has_that_code", test_value_of_a_code_has_that_code},
       {"code_is_monotonic_close_and_bounded", test_code_is_monotonic_close_and_bounded},
       {"first_update_is_half_the_level", test_first_update_is_half_the_level},
-      {"extreme_levels_saturate_without_overflow", test_extreme_levels_saturate_without_overflow},
+      {"half_steps_move_the_averages_too", test_half_steps_move_the_averages_too},
+      {"moving_a_part_equals_moving_its_weights", test_moving_a_part_equals_moving_its_weights},
+      {"extreme_places_saturate_without_overflow", test_extreme_places_saturate_without_overflow},
       {"sign_only_changes_the_sign_of_the_signed_average",
        test_sign_only_changes_the_sign_of_the_signed_average},
       {"averages_settle_near_a_constant_level_and_decay_to_zero",

@@ -3,41 +3,13 @@
 
 #include <bit>
 
-#include "check.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
 #include "fl_deepcabac/step.hpp"
-#include "level_data.hpp"
+#include "stream.hpp"
 #include "update_source.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {
-
-// Both ends of a stream.
-struct Stream {
-  StreamState sender;
-  StreamState receiver;
-
-  Stream(const std::vector<TensorShape>& shapes, Profile profile)
-      : sender(shapes, profile), receiver(shapes, profile) {}
-
-  // What was encoded arrives, and both ends agree on everything afterwards.
-  void check_arrives(const CodedLevels& sent) {
-    CodedLevels received;
-    const Result result = decode(receiver, sent.payload, received);
-    check_equal(result.status, Status::kOk);
-    check_equal(received.levels, sent.levels);
-    check_equal(received.step_bits, sent.step_bits);
-    check_equal(received.tensor_costs, sent.tensor_costs);
-    check(receiver.to_bytes() == sender.to_bytes(), "equal states on both ends");
-  }
-  std::size_t send(const Levels& levels, const Steps& steps) {
-    CodedLevels sent;
-    check(encode_levels(sender, levels, steps, sent).ok(), "good levels to be coded");
-    check_equal(sent.levels, levels);
-    check_arrives(sent);
-    return sent.payload.size();
-  }
-};
 
 void test_levels_of_any_density_and_size_come_back() {
   Random random(101);
@@ -135,30 +107,71 @@ void test_chosen_levels_come_back_over_many_rounds() {
     UpdateSource source({{30, 40}, {1, 77}, {8, 9}}, 105);
     Stream stream(source.shapes(), profile);
     for (int round = 0; round < 6; ++round) {
-      const std::vector<float> values = source.next();
-      CodedLevels sent;
       const Steps steps(3, std::bit_cast<std::uint32_t>(round % 3 == 2 ? 1.5F : 1.1F));
-      check(encode_values(stream.sender, values, steps, 0.1F, sent).ok(),
-            "good values to be coded");
-      stream.check_arrives(sent);
+      stream.send_values(source.next(), steps, {.price = 0.1F});
     }
   }
 }
 
-// Given levels that it would have chosen, the encoder writes the same payload; as long as no
-// tensor's levels were all chosen to be zero, which it learns too late for the bin `tensor_zero`.
+// Given levels that it would have chosen, and the values to fit offsets to, the encoder writes the
+// same payload; as long as no tensor's levels were all chosen to be zero, which it learns too late
+// for the bin `tensor_zero`.
 void test_choosing_and_being_given_levels_write_the_same_bytes() {
   for (const Profile profile : kProfiles) {
     UpdateSource source({{30, 40}, {1, 77}}, 106);
     StreamState choosing(source.shapes(), profile);
     StreamState given(source.shapes(), profile);
     const Steps steps(2, std::bit_cast<std::uint32_t>(1.2F));
-    CodedLevels chosen;
-    CodedLevels repeated;
-    check(encode_values(choosing, source.next(), steps, 0.1F, chosen).ok(), "values coded");
-    check(encode_levels(given, chosen.levels, steps, repeated).ok(), "levels coded");
-    check_equal(repeated.payload, chosen.payload);
-    check(given.to_bytes() == choosing.to_bytes(), "equal states");
+    for (int round = 0; round < 3; ++round) {
+      const std::vector<float> values = source.next();
+      CodedLevels chosen;
+      CodedLevels repeated;
+      check(encode_values(choosing, values, steps, {.price = 0.02F}, chosen).ok(), "values coded");
+      check(encode_levels(given, chosen.levels, steps, repeated, 1, {values, 0.02F}).ok(),
+            "levels coded");
+      check_equal(repeated.payload, chosen.payload);
+      check(same_bits(repeated.values, chosen.values), "the same values");
+      check(given.to_bytes() == choosing.to_bytes(), "equal states");
+    }
+    check(choosing.offsets != std::vector<Offsets>(2), "offsets fitted");
+  }
+}
+
+// Without values to fit them to, offsets stay what they were, and cost next to nothing.
+void test_given_levels_alone_keep_the_offsets() {
+  for (const Profile profile : kProfiles) {
+    UpdateSource source({{30, 40}, {1, 77}}, 110);
+    Stream stream(source.shapes(), profile);
+    const Steps steps(2, std::bit_cast<std::uint32_t>(1.2F));
+    const CodedLevels sent = stream.send_values(source.next(), steps, {.price = 0.02F});
+    const std::vector<Offsets> before = stream.sender.offsets;
+    check(before != std::vector<Offsets>(2), "offsets fitted");
+    stream.send(sent.levels, steps);
+    check(stream.sender.offsets == before, "the same offsets");
+  }
+}
+
+// Multiples of the step need no offset: then both write the same bytes.
+void test_exact_values_and_their_levels_write_the_same_bytes() {
+  Random random(109);
+  for (const Profile profile : kProfiles) {
+    StreamState choosing(mixed_shapes(), profile);
+    StreamState given(mixed_shapes(), profile);
+    const Steps steps(mixed_shapes().size(), kStep);
+    for (int round = 0; round < 3; ++round) {
+      const Levels levels = random_levels(random, given.n_levels(), 0.7F, 14);
+      std::vector<float> values;
+      for (const std::int32_t level : levels)
+        values.push_back(static_cast<float>(level) * std::bit_cast<float>(kStep));
+      CodedLevels chosen;
+      CodedLevels repeated;
+      check(encode_values(choosing, values, steps, {}, chosen).ok(), "values coded");
+      check(encode_levels(given, levels, steps, repeated).ok(), "levels coded");
+      check_equal(chosen.levels, levels);
+      check_equal(repeated.payload, chosen.payload);
+      check(same_bits(chosen.values, values), "values of exact levels");
+      check(given.to_bytes() == choosing.to_bytes(), "equal states");
+    }
   }
 }
 
@@ -173,7 +186,7 @@ void test_stream_is_cheaper_than_separate_updates() {
       const std::vector<float> values = source.next();
       const Steps steps{std::bit_cast<std::uint32_t>(1.0F)};
       CodedLevels coded;
-      check(encode_values(stream, values, steps, 0.1F, coded).ok(), "values coded");
+      check(encode_values(stream, values, steps, {.price = 0.1F}, coded).ok(), "values coded");
       n_stream_bytes += coded.payload.size();
       StreamState fresh(source.shapes(), profile);
       check(encode_levels(fresh, coded.levels, steps, coded).ok(), "levels coded");
@@ -200,6 +213,9 @@ int main() {
       {"chosen_levels_come_back_over_many_rounds", test_chosen_levels_come_back_over_many_rounds},
       {"choosing_and_being_given_levels_write_the_same_bytes",
        test_choosing_and_being_given_levels_write_the_same_bytes},
+      {"given_levels_alone_keep_the_offsets", test_given_levels_alone_keep_the_offsets},
+      {"exact_values_and_their_levels_write_the_same_bytes",
+       test_exact_values_and_their_levels_write_the_same_bytes},
       {"stream_is_cheaper_than_separate_updates", test_stream_is_cheaper_than_separate_updates},
   });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the level codec rejects: faults of the caller, and every contradiction in a payload (spec
 // 11).
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -8,6 +9,7 @@
 #include "first_level.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
 #include "fl_deepcabac/step.hpp"
+#include "fl_deepcabac/tensor_walk.hpp"
 #include "level_data.hpp"
 
 namespace fl_deepcabac::testing {
@@ -38,18 +40,20 @@ void test_caller_faults_are_reported_with_their_place() {
                              steps, coded),
                Status::kLevelRange, 6);
   using Values = std::vector<float>;
-  check_result(encode_values(state, Values(8), steps, 0.1F, coded), Status::kLengthMismatch, 8);
-  check_result(encode_values(state, Values(7), {{kMaxStepBits + 1, kStep}}, 0.1F, coded),
+  check_result(encode_values(state, Values(8), steps, {.price = 0.1F}, coded),
+               Status::kLengthMismatch, 8);
+  check_result(encode_values(state, Values(7), {{kMaxStepBits + 1, kStep}}, {.price = 0.1F}, coded),
                Status::kStepRange, 0);
-  check_result(encode_values(state, Values{0, 0, 0, 0, 0, 131072.5F, 0}, steps, 0.1F, coded),
-               Status::kLevelRange, 5);
+  check_result(
+      encode_values(state, Values{0, 0, 0, 0, 0, 131072.5F, 0}, steps, {.price = 0.1F}, coded),
+      Status::kLevelRange, 5);
   using Limits = std::numeric_limits<float>;
-  check_result(
-      encode_values(state, Values{0, Limits::quiet_NaN(), 0, 0, 0, 0, 0}, steps, 0.1F, coded),
-      Status::kNonFinite, 1);
-  check_result(
-      encode_values(state, Values{0, 0, -Limits::infinity(), 0, 0, 0, 0}, steps, 0.1F, coded),
-      Status::kNonFinite, 2);
+  check_result(encode_values(state, Values{0, Limits::quiet_NaN(), 0, 0, 0, 0, 0}, steps,
+                             {.price = 0.1F}, coded),
+               Status::kNonFinite, 1);
+  check_result(encode_values(state, Values{0, 0, -Limits::infinity(), 0, 0, 0, 0}, steps,
+                             {.price = 0.1F}, coded),
+               Status::kNonFinite, 2);
   check(state.to_bytes() == before, "faults found before coding to leave the state alone");
 }
 
@@ -58,11 +62,11 @@ void test_largest_value_is_coded_and_the_next_is_not() {
   CodedLevels coded;
   for (const std::uint32_t bits : {kMinStepBits, kStep + 77, kMaxStepBits}) {
     const float largest = 16777216.0F * std::bit_cast<float>(bits);
-    check(encode_values(state, {{-largest}}, {{bits}}, 0.1F, coded).ok(),
+    check(encode_values(state, {{-largest}}, {{bits}}, {.price = 0.1F}, coded).ok(),
           "the largest value to be coded");
     check_equal(coded.levels[0], -kMaxLevel);
     const float beyond = std::bit_cast<float>(std::bit_cast<std::uint32_t>(largest) + 1);
-    check_equal(encode_values(state, {{beyond}}, {{bits}}, 0.1F, coded).status,
+    check_equal(encode_values(state, {{beyond}}, {{bits}}, {.price = 0.1F}, coded).status,
                 Status::kLevelRange);
   }
 }
@@ -109,32 +113,71 @@ void test_bytes_behind_the_end_are_trailing() {
   check_equal(decode_status({}, {0}), Status::kPayloadTrailing);
 }
 
-// Bins as a hostile encoder may write them: a step of 2^101, then a level of 2^24 + 1.
-Bytes payload_with_step_and_level(std::uint32_t step, std::int32_t level) {
+// Offsets as a hostile encoder may write them: each the difference from none.
+void code_any_offsets(EncodedBins& bins, TensorContexts& contexts,
+                      const std::array<std::int32_t, kOffsets>& offsets) {
+  bins.code(PlainEstimate{&contexts.keeps_offsets}, false);
+  bins.code(PlainEstimate{&contexts.copies_offsets}, false);
+  const auto prefix = [&](int position) {
+    return PlainEstimate{&contexts.offset_prefix[static_cast<std::size_t>(position)]};
+  };
+  for (const std::int32_t offset : offsets) {
+    code_exp_golomb(bins, prefix, static_cast<std::uint32_t>(offset < 0 ? -offset : offset));
+    if (offset != 0) bins.code_bypass(offset < 0 ? 1U : 0U, 1);
+  }
+}
+
+// Bins as a hostile encoder may write them: a step of 2^101, then a level of 2^24 + 1, then an
+// offset of 128.
+Bytes payload_with(std::uint32_t step, std::int32_t level,
+                   const std::array<std::int32_t, kOffsets>& offsets = {0, 0, 0, 1}) {
   BinEncoder coder;
   EncodedBins bins{coder};
   FastContexts contexts;
-  StepContexts step_contexts{};
-  bins.code(contexts.tensor_zero(), false);
-  code_step(bins, step_contexts, 0, kStep, step);
+  TensorContexts tensor{};
+  bins.code(PlainEstimate{&tensor.dependent}, false);
+  bins.code(PlainEstimate{&tensor.tensor_zero[0]}, false);
+  code_step(bins, tensor, 0, kStep, step);
   bins.code(contexts.block_coded({}), true);
-  code_level(bins, contexts, first_level(), level);
+  code_level(bins, contexts, first_level(kFirstRowScale), level);
+  code_any_offsets(bins, tensor, offsets);
   return coder.finish();
 }
 
 void test_steps_and_levels_out_of_range_are_rejected() {
   const std::vector<TensorShape> shapes{{1, 1}};
-  check_equal(decode_status(shapes, payload_with_step_and_level(kStep, 5)), Status::kOk);
-  check_equal(decode_status(shapes, payload_with_step_and_level(kStep, kMaxLevel)), Status::kOk);
-  check_equal(decode_status(shapes, payload_with_step_and_level(kStep, kMaxLevel + 1)),
+  check_equal(decode_status(shapes, payload_with(kStep, 5)), Status::kOk);
+  check_equal(decode_status(shapes, payload_with(kStep, kMaxLevel)), Status::kOk);
+  check_equal(decode_status(shapes, payload_with(kStep, kMaxLevel + 1)),
               Status::kPayloadLevelRange);
-  check_equal(decode_status(shapes, payload_with_step_and_level(kStep, -kMaxLevel - 1)),
+  check_equal(decode_status(shapes, payload_with(kStep, -kMaxLevel - 1)),
               Status::kPayloadLevelRange);
   for (const std::uint32_t step :
        {0U, kMinStepBits - 1, kMaxStepBits + 1, 0x7F800000U, 0xBF800000U}) {
-    check_equal(decode_status(shapes, payload_with_step_and_level(step, 5)),
-                Status::kPayloadStepRange);
+    check_equal(decode_status(shapes, payload_with(step, 5)), Status::kPayloadStepRange);
   }
+}
+
+void test_offsets_out_of_range_are_rejected() {
+  const std::vector<TensorShape> shapes{{1, 1}};
+  for (const std::int32_t offset : {127, -127}) {
+    check_equal(decode_status(shapes, payload_with(kStep, 5, {offset, offset, offset, offset})),
+                Status::kOk);
+  }
+  // 255 and 256 are 0 and 1 in a byte, 2^24 - 2 is the largest difference of 24 prefix bins.
+  for (const std::int32_t offset : {128, 129, 255, 256, 384, (1 << 24) - 2}) {
+    for (std::size_t i = 0; i < kOffsets; ++i) {
+      for (const std::int32_t sign : {-1, 1}) {
+        std::array<std::int32_t, kOffsets> offsets{1, 2, 3, 4};
+        offsets[i] = sign * offset;
+        check_equal(decode_status(shapes, payload_with(kStep, 5, offsets)),
+                    Status::kPayloadOffsetRange);
+      }
+    }
+  }
+  // Where both are out of range the level is named, as it was coded first.
+  check_equal(decode_status(shapes, payload_with(kStep, kMaxLevel + 1, {128, 0, 0, 0})),
+              Status::kPayloadLevelRange);
 }
 
 // Changed bytes decode to something or are rejected; a second payload on top of either does no
@@ -173,6 +216,7 @@ int main() {
       {"bytes_behind_the_end_are_trailing", test_bytes_behind_the_end_are_trailing},
       {"steps_and_levels_out_of_range_are_rejected",
        test_steps_and_levels_out_of_range_are_rejected},
+      {"offsets_out_of_range_are_rejected", test_offsets_out_of_range_are_rejected},
       {"changed_payloads_do_no_harm", test_changed_payloads_do_no_harm},
   });
 }

@@ -138,21 +138,21 @@ void test_steps_come_back() {
   }
   BinEncoder encoder;
   EncodedBins encoded{encoder};
-  StepContexts written{};
+  TensorContexts written{};
   for (const StepCase& step : cases) {
     check_equal(code_step(encoded, written, step.own, step.previous, step.step), step.step);
   }
   const std::vector<std::uint8_t> payload = encoder.finish();
   BinDecoder decoder(payload);
   DecodedBins decoded{decoder};
-  StepContexts read{};
+  TensorContexts read{};
   for (const StepCase& step : cases) {
     check_equal(code_step(decoded, read, step.own, step.previous, 0), step.step);
   }
 }
 
 void test_repeated_step_is_one_bin_and_a_power_of_two_needs_no_low_bits() {
-  StepContexts contexts{};
+  TensorContexts contexts{};
   RecordedBins repeated;
   code_step(repeated, contexts, 0x3C000000, 0, 0x3C000000);
   check_equal(repeated.bins, std::vector<int>{1});
@@ -168,7 +168,7 @@ void test_repeated_step_is_one_bin_and_a_power_of_two_needs_no_low_bits() {
 void test_difference_beyond_twelve_bits_is_no_step() {
   for (const std::uint32_t size : {0xC3FU - 0x3C0U, 0x1000U, 0x1008U, 0x3C1U, (1U << 24) - 2}) {
     for (const bool is_negative : {false, true}) {
-      StepContexts written{};
+      TensorContexts written{};
       BinEncoder encoder;
       EncodedBins encoded{encoder};
       encoded.code(PlainEstimate{&written.repeats[0]}, false);
@@ -180,7 +180,7 @@ void test_difference_beyond_twelve_bits_is_no_step() {
       encoded.code(PlainEstimate{&written.has_low_bits}, false);
       const std::vector<std::uint8_t> payload = encoder.finish();
 
-      StepContexts read{};
+      TensorContexts read{};
       BinDecoder decoder(payload);
       DecodedBins decoded{decoder};
       check(!is_valid_step(code_step(decoded, read, 0, 0x3C000000, 0)), "no valid step");

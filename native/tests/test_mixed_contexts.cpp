@@ -10,7 +10,7 @@
 namespace fl_deepcabac::testing {
 namespace {
 
-// Numbers of the saved state (spec 10.2): what "fast" has, eleven bins of four sets, and two sets
+// Numbers of the saved state (spec 10.2): what "fast" has, thirteen bins of four sets, and two sets
 // for the sign.
 void test_every_model_and_mixer_is_visited_once() {
   const auto contexts = std::make_unique<MixedContexts>();
@@ -27,14 +27,15 @@ void test_every_model_and_mixer_is_visited_once() {
     ++n_mixers;
     n_weights += mixer.weights.size();
   });
-  check_equal(n_models, 708U + 11 * (24 * 17 + 12 * 12 + 16 * 16 + 24 * 24) + 24 * 17 + 3 * 3 * 9);
-  check_equal(n_mixers, 11U * 24 + 24);
-  check_equal(n_weights, 11U * 24 * 5 + 24 * 3);
+  check_equal(n_models, 1145U + 13 * (24 * 17 + 12 * 12 + 16 * 16 + 24 * 24) + 24 * 17 + 3 * 3 * 9);
+  check_equal(n_mixers, 13U * 24 + 24);
+  check_equal(n_weights, 13U * 24 * 5 + 24 * 3);
   check_equal(visited.size(), n_models + n_mixers);
 }
 
 LevelFeatures random_features(Random& random) {
-  return {.history_class = random.below(kHistoryClasses),
+  return {.quantizer_index = random.below(kQuantizers),
+          .history_class = random.below(kHistoryClasses),
           .spatial_class = random.below(kSpatialClasses),
           .magnitude_class = random.below(kMagnitudeClasses),
           .sign_class = random.below(kSignClasses),
@@ -69,10 +70,11 @@ void test_each_bin_moves_its_own_models_only() {
       contexts->greater(level, k).update(false);
       check_equal(count_moved_models(*contexts), 8U + 5U * static_cast<unsigned>(k));
     }
-    contexts->tensor_zero().update(true);
-    contexts->block_coded({true, false, 3}).update(true);
+    contexts->block_coded({true, false, 3, false}).update(true);
+    contexts->left_half({2, 1, true}).update(true);
+    contexts->right_half({2, 1, true}).update(true);
     contexts->remainder_prefix(2).update(true);
-    check_equal(count_moved_models(*contexts), 61U);
+    check_equal(count_moved_models(*contexts), 62U);
   }
 }
 

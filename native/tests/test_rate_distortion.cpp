@@ -22,10 +22,12 @@ bool choose(Contexts& contexts, std::span<const float> values, float step, float
             std::vector<std::int32_t>& levels) {
   std::vector<std::uint8_t> magnitude(values.size(), 0);
   std::vector<std::int8_t> signed_level(values.size(), 0);
-  TensorWalk walk({1, static_cast<std::uint32_t>(values.size())}, {magnitude, signed_level});
-  walk.begin_block(0, values.size());
+  TensorWalk walk({1, static_cast<std::uint32_t>(values.size())}, 0, {magnitude, signed_level}, 0,
+                  TrellisPath(false));
+  walk.begin_block(0, values.size(), true);
   levels.assign(values.size(), 0);
-  LevelChooser<Contexts> chooser(contexts, walk, values, {}, step, price);
+  const LevelTargets targets(values, {}, step, signed_level, {});
+  LevelChooser<Contexts> chooser(contexts, walk, targets, price);
   return chooser(0, values.size(), kFirstBlock, levels);
 }
 
@@ -174,10 +176,11 @@ void test_higher_price_means_fewer_bits_and_more_error() {
       for (int round = 0; round < 4; ++round) {
         const std::vector<float> values = source.next();
         CodedLevels coded;
-        check(encode_values(state, values, steps, price, coded).ok(), "good values to be coded");
+        check(encode_values(state, values, steps, {.price = price}, coded).ok(),
+              "good values to be coded");
         n_bytes += coded.payload.size();
         for (std::size_t i = 0; i < values.size(); ++i) {
-          const double distance = double{values[i]} - coded.levels[i];
+          const double distance = double{values[i]} - double{coded.values[i]};
           error += distance * distance;
         }
       }
@@ -199,13 +202,15 @@ void test_importance_weighs_errors() {
     const auto encode = [&](const std::vector<float>& importance) {
       StreamState state(source.shapes(), profile);
       CodedLevels coded;
-      check(encode_values(state, values, steps, 0.2F, coded, importance).ok(), "values coded");
+      check(encode_values(state, values, steps, {.price = 0.2F, .importance = importance}, coded)
+                .ok(),
+            "values coded");
       return coded;
     };
     const auto error_of = [&](const CodedLevels& coded, std::size_t parity) {
       double error = 0.0;
       for (std::size_t i = parity; i < values.size(); i += 2) {
-        const double distance = double{values[i]} - coded.levels[i];
+        const double distance = double{values[i]} - double{coded.values[i]};
         error += distance * distance;
       }
       return error;
@@ -220,8 +225,10 @@ void test_importance_weighs_errors() {
     importance.pop_back();
     StreamState state(source.shapes(), profile);
     CodedLevels coded;
-    check_equal(encode_values(state, values, steps, 0.2F, coded, importance).status,
-                Status::kLengthMismatch);
+    check_equal(
+        encode_values(state, values, steps, {.price = 0.2F, .importance = importance}, coded)
+            .status,
+        Status::kLengthMismatch);
   }
 }
 

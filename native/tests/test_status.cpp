@@ -20,6 +20,7 @@ void test_status_numbers_are_frozen() {
       {Status::kPayloadLevelRange, 22},
       {Status::kPayloadStepRange, 23},
       {Status::kPayloadEnd, 24},
+      {Status::kPayloadOffsetRange, 25},
       {Status::kStateTruncated, 30},
       {Status::kStateTrailing, 31},
       {Status::kStateVersion, 32},

@@ -16,9 +16,9 @@ using Bytes = std::vector<std::uint8_t>;
 
 constexpr std::size_t kHeaderBytes = 1 + 1 + 4 + 8;
 // Contexts of 9 bytes, mixers of 4 bytes a weight and 2 (spec 10.2).
-constexpr std::size_t kFastBytes = 9 * (28 + 2 * 708);
+constexpr std::size_t kFastBytes = 9 * (57 + 2 * 1145);
 constexpr std::size_t kMaxBytes =
-    9 * (28 + 2 * 16421) + 2 * (11 * 24 * (5 * 4 + 2) + 24 * (3 * 4 + 2));
+    9 * (57 + 2 * 19626) + 2 * (13 * 24 * (5 * 4 + 2) + 24 * (3 * 4 + 2));
 
 const std::vector<TensorShape>& shapes() {
   static const std::vector<TensorShape> all{{3, 20}, {1, 7}, {0, 5}, {2, 2}};
@@ -59,7 +59,7 @@ Status load_status(Profile profile, const Bytes& bytes) {
 void test_saved_state_has_the_layout_of_the_specification() {
   const Bytes fast = fresh_state(Profile::kFast).to_bytes();
   const Bytes max = fresh_state(Profile::kMax).to_bytes();
-  constexpr std::size_t kTensorBytes = 4 * 4 + 2 * 71;
+  constexpr std::size_t kTensorBytes = 4 * 4 + 4 * 4 + 2 * 71;
   check_equal(fast.size(), kHeaderBytes + kFastBytes + kTensorBytes);
   check_equal(max.size(), kHeaderBytes + kMaxBytes + kTensorBytes);
   const Bytes header{1, 0, 4, 0, 0, 0, 71, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0x80, 0, 0};
@@ -76,6 +76,7 @@ void test_state_comes_back_and_saves_to_the_same_bytes() {
     check(load(loaded, bytes).ok(), "a saved state to load");
     check(loaded.to_bytes() == bytes, "the same bytes again");
     check_equal(loaded.step_bits, saved.step_bits);
+    check_equal(loaded.offsets, saved.offsets);
     check_equal(loaded.magnitude_history, saved.magnitude_history);
     check_equal(loaded.signed_history, saved.signed_history);
   }
@@ -135,7 +136,7 @@ void test_other_versions_and_layouts_are_rejected() {
 
 void test_contexts_out_of_range_are_rejected() {
   for (const std::size_t context :
-       {std::size_t{0}, std::size_t{27}, std::size_t{28}, std::size_t{1443}}) {
+       {std::size_t{0}, std::size_t{56}, std::size_t{57}, std::size_t{2346}}) {
     const std::size_t offset = kHeaderBytes + 9 * context;
     check_equal(status_with(Profile::kFast, offset, {0, 0, 0, 1}), Status::kStateValue);
     check_equal(status_with(Profile::kFast, offset + 4, {0, 0, 0, 0xFF}), Status::kStateValue);
@@ -145,24 +146,30 @@ void test_contexts_out_of_range_are_rejected() {
 }
 
 void test_mixer_weights_out_of_range_are_rejected() {
-  // The first mixer of the first set lies behind the step contexts and the set's own contexts.
-  const std::size_t first = kHeaderBytes + 9 * (28 + 16421);
+  // The first mixer of the first set lies behind the tensor contexts and the set's own contexts.
+  const std::size_t first = kHeaderBytes + 9 * (57 + 19626);
   check_equal(status_with(Profile::kMax, first, {0x00, 0x00, 0x08, 0x00}), Status::kOk);
   check_equal(status_with(Profile::kMax, first, {0x01, 0x00, 0x08, 0x00}), Status::kStateValue);
   check_equal(status_with(Profile::kMax, first, {0x00, 0x00, 0xF8, 0xFF}), Status::kOk);
   check_equal(status_with(Profile::kMax, first, {0xFF, 0xFF, 0xF7, 0xFF}), Status::kStateValue);
   check_equal(status_with(Profile::kMax, first + 16, {0x00, 0x00, 0x00, 0x80}),
               Status::kStateValue);
-  check_equal(status_with(Profile::kMax, first + 20, {0xFF, 0xFF}), Status::kOk);
+  // Counts are saved as they are cut before a packet.
+  check_equal(status_with(Profile::kMax, first + 20, {0x00, 0x10}), Status::kOk);
+  check_equal(status_with(Profile::kMax, first + 20, {0x01, 0x10}), Status::kStateValue);
 }
 
-void test_steps_and_signed_codes_out_of_range_are_rejected() {
+void test_steps_offsets_and_signed_codes_out_of_range_are_rejected() {
   const std::size_t steps = kHeaderBytes + kFastBytes;
   check_equal(status_with(Profile::kFast, steps, {0, 0, 0, 0}), Status::kOk);
   check_equal(status_with(Profile::kFast, steps, {1, 0, 0, 0}), Status::kStateValue);
   check_equal(status_with(Profile::kFast, steps + 12, {0, 0, 0x80, 0xBF}), Status::kStateValue);
   check_equal(status_with(Profile::kFast, steps + 4, {0, 0, 0x80, 0x7F}), Status::kStateValue);
-  const std::size_t signed_codes = steps + 16 + 71;
+  const std::size_t offsets = steps + 16;
+  check_equal(status_with(Profile::kFast, offsets, {0x81}), Status::kOk);
+  check_equal(status_with(Profile::kFast, offsets, {0x80}), Status::kStateValue);
+  check_equal(status_with(Profile::kFast, offsets + 15, {0x80}), Status::kStateValue);
+  const std::size_t signed_codes = offsets + 16 + 71;
   check_equal(status_with(Profile::kFast, signed_codes, {0x81}), Status::kOk);
   check_equal(status_with(Profile::kFast, signed_codes, {0x80}), Status::kStateValue);
   check_equal(status_with(Profile::kFast, signed_codes + 70, {0x80}), Status::kStateValue);
@@ -192,8 +199,8 @@ int main() {
       {"other_versions_and_layouts_are_rejected", test_other_versions_and_layouts_are_rejected},
       {"contexts_out_of_range_are_rejected", test_contexts_out_of_range_are_rejected},
       {"mixer_weights_out_of_range_are_rejected", test_mixer_weights_out_of_range_are_rejected},
-      {"steps_and_signed_codes_out_of_range_are_rejected",
-       test_steps_and_signed_codes_out_of_range_are_rejected},
+      {"steps_offsets_and_signed_codes_out_of_range_are_rejected",
+       test_steps_offsets_and_signed_codes_out_of_range_are_rejected},
       {"state_without_tensors_comes_back", test_state_without_tensors_comes_back},
   });
 }

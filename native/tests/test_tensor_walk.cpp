@@ -3,126 +3,16 @@
 // hand.
 #include "fl_deepcabac/tensor_walk.hpp"
 
-#include <cstdlib>
-
 #include "check.hpp"
 #include "first_level.hpp"
 #include "random.hpp"
+#include "slow_walk.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {
 
-struct History {
-  std::vector<std::uint8_t> magnitude;
-  std::vector<std::int8_t> signed_level;
-
-  explicit History(std::size_t n_levels) : magnitude(n_levels, 0), signed_level(n_levels, 0) {}
-  HistoryView view() { return {magnitude, signed_level}; }
-};
-
-std::uint32_t capped(std::uint32_t value, std::uint32_t n_classes) {
-  return std::min(half_octave(value), n_classes - 1);
-}
-
-// Spec 7.2 with signed indices and no shortcuts.
-class SlowWalk {
- public:
-  SlowWalk(TensorShape shape, const History& history)
-      : shape_(shape),
-        stride_(std::max<std::int64_t>(shape.n_columns, 2)),
-        history_(history),
-        levels_(shape.n_levels(), 0),
-        column_(shape.n_columns, 0) {}
-
-  void set_level(std::size_t i, std::int32_t level) { levels_[i] = std::clamp(level, -127, 127); }
-
-  [[nodiscard]] LevelFeatures level_features(std::size_t index) const {
-    const auto i = static_cast<std::int64_t>(index);
-    const std::uint32_t left = 2 * M(i - 1) + M(i - 2);
-    const std::uint32_t up = 2 * M(i - stride_) + M(i - stride_ - 1) + M(i - stride_ + 1);
-    const std::uint32_t K = shape_.n_rows > 1 ? 8 * column_[index % shape_.n_columns] : 0;
-    const std::uint32_t R = 3 * row_;
-    const std::uint32_t spatial = (K + R + 26 * (left + up)) >> 5;
-    const std::uint32_t a = average(i);
-    const std::size_t before = index == 0 ? index : index - 1;
-    const std::size_t after = index + 1 == levels_.size() ? index : index + 1;
-    const int around = (history_.signed_level[before] + history_.signed_level[after]) / 2;
-    return {.history_class = capped(a, 24),
-            .spatial_class = capped(spatial, 16),
-            .magnitude_class = capped((a + spatial) >> 3, 24),
-            .sign_class = sign_class(history_.signed_level[index]),
-            .left_signum = signum_class(L(i - 1)),
-            .signed_class = signed_class(history_.signed_level[index]),
-            .left_class = capped(left, 12),
-            .up_class = capped(up, 12),
-            .column_class = capped(K >> 5, 16),
-            .row_class = capped(R >> 3, 16),
-            .around_class = capped(average(static_cast<std::int64_t>(before)) +
-                                       average(static_cast<std::int64_t>(after)),
-                                   24),
-            .around_sign_class = sign_class(around),
-            .up_signum = signum_class(L(i - stride_))};
-  }
-
-  [[nodiscard]] BlockFeatures block_features(std::size_t begin, std::size_t end) const {
-    const auto b = static_cast<std::int64_t>(begin);
-    const auto e = static_cast<std::int64_t>(end);
-    bool up = false;
-    for (std::int64_t j = b - stride_; j <= std::min(e - stride_, b) - 1; ++j)
-      up |= L(j) != 0;
-    std::uint32_t codes = 0;
-    for (std::size_t i = begin; i < end; ++i)
-      codes += history_.magnitude[i];
-    return {.left_coded = left_coded_, .up_coded = up, .activity_class = capped(codes >> 5, 8)};
-  }
-
-  void end_block(std::size_t begin, std::size_t end, bool is_coded) {
-    left_coded_ = is_coded;
-    if (!is_coded) return;
-    for (std::size_t i = begin; i < end; ++i) {
-      const auto scaled = static_cast<std::int32_t>(256 * M(static_cast<std::int64_t>(i)));
-      const auto moved = [&](std::uint32_t scale, int rate) {
-        const auto from = static_cast<std::int32_t>(scale);
-        return static_cast<std::uint32_t>(from + ((scaled - from) >> rate));
-      };
-      row_ = moved(row_, 5);
-      std::uint32_t& column = column_[i % shape_.n_columns];
-      column = moved(column, 4);
-    }
-  }
-
- private:
-  [[nodiscard]] std::int32_t L(std::int64_t i) const {
-    return i < 0 ? 0 : levels_[static_cast<std::size_t>(i)];
-  }
-  [[nodiscard]] std::uint32_t M(std::int64_t i) const {
-    return static_cast<std::uint32_t>(std::abs(L(i)));
-  }
-  [[nodiscard]] std::uint32_t average(std::int64_t i) const {
-    return history_value(history_.magnitude[static_cast<std::size_t>(i)]);
-  }
-  [[nodiscard]] static std::uint32_t sign_class(int code) {
-    std::uint32_t t = 0;
-    for (const int threshold : {2, 8, 16, 32})
-      t += std::abs(code) >= threshold ? 1U : 0U;
-    return code >= 0 ? 4 + t : 4 - t;
-  }
-  [[nodiscard]] static std::uint32_t signed_class(int code) {
-    const auto size = history_value(static_cast<std::uint32_t>(std::abs(code)));
-    const std::uint32_t t = std::min(half_octave(size) / 2, 8U);
-    return code >= 0 ? 8 + t : 8 - t;
-  }
-
-  TensorShape shape_;
-  std::int64_t stride_;
-  const History& history_;
-  std::vector<std::int32_t> levels_;
-  std::vector<std::uint32_t> column_;
-  std::uint32_t row_ = 0;
-  bool left_coded_ = false;
-};
-
 void check_features(const LevelFeatures& found, const LevelFeatures& expected) {
+  check_equal(found.quantizer_index, expected.quantizer_index);
   check_equal(found.history_class, expected.history_class);
   check_equal(found.spatial_class, expected.spatial_class);
   check_equal(found.magnitude_class, expected.magnitude_class);
@@ -142,6 +32,7 @@ void check_features(const BlockFeatures& found, const BlockFeatures& expected) {
   check_equal(found.left_coded, expected.left_coded);
   check_equal(found.up_coded, expected.up_coded);
   check_equal(found.activity_class, expected.activity_class);
+  check_equal(found.is_sparse, expected.is_sparse);
 }
 
 // Levels below their classes' bounds, or the context tables would be left.
@@ -156,41 +47,98 @@ void check_bounds(const LevelFeatures& level) {
         "classes below their bounds");
 }
 
-void compare_with_slow_walk(TensorShape shape, std::int32_t largest, Random& random) {
-  History history(shape.n_levels());
-  for (std::size_t i = 0; i < shape.n_levels(); ++i) {
+// One block of both walks.
+void compare_block(TensorWalk& walk, SlowWalk& slow, std::size_t begin, std::size_t end,
+                   std::int32_t largest, Random& random) {
+  walk.begin_block(begin, end, true);
+  check_features(walk.block_features(begin, end), slow.block_features(begin, end));
+  const bool is_coded = random.chance(0.7F);
+  for (std::size_t i = begin; is_coded && i < end; ++i) {
+    const LevelFeatures found = walk.level(i).features();
+    check_bounds(found);
+    check_features(found, slow.level_features(i));
+    const std::int32_t level = random.chance(0.6F) ? 0 : random.between(-largest, largest);
+    walk.set_level(i, level);
+    slow.set_level(i, level);
+  }
+  if (!is_coded) walk.skip_zeros(end - begin);
+  walk.end_block(begin, end, is_coded);
+  slow.end_block(begin, end, is_coded);
+  check_equal(static_cast<std::uint32_t>(walk.row_scale()), slow.row_scale());
+  check_equal(walk.trellis_state(), slow.trellis_state());
+}
+
+void compare_with_slow_walk(TensorShape shape, const Setting& setting, std::size_t n_levels,
+                            std::int32_t largest, Random& random) {
+  History history(n_levels);
+  const bool is_quiet = random.chance(0.3F);
+  for (std::size_t i = 0; i < n_levels; ++i) {
+    if (is_quiet && random.chance(0.95F)) continue;
     history.magnitude[i] = static_cast<std::uint8_t>(random.below(random.chance(0.5F) ? 20 : 256));
     history.signed_level[i] = static_cast<std::int8_t>(random.between(-127, 127));
   }
-  TensorWalk walk(shape, history.view());
-  SlowWalk slow(shape, history);
-  check_equal(walk.n_levels(), shape.n_levels());
-  for (std::size_t begin = 0; begin < shape.n_levels(); begin += kBlockLevels) {
-    const std::size_t end = std::min(begin + kBlockLevels, shape.n_levels());
-    walk.begin_block(begin, end);
-    check_features(walk.block_features(begin, end), slow.block_features(begin, end));
-    const bool is_coded = random.chance(0.7F);
-    for (std::size_t i = begin; is_coded && i < end; ++i) {
-      const LevelFeatures found = walk.level(i).features();
-      check_bounds(found);
-      check_features(found, slow.level_features(i));
-      const std::int32_t level = random.chance(0.6F) ? 0 : random.between(-largest, largest);
-      walk.set_level(i, level);
-      slow.set_level(i, level);
-    }
-    walk.end_block(begin, end, is_coded);
-    slow.end_block(begin, end, is_coded);
+  TensorWalk walk = walk_of(shape, history, setting);
+  SlowWalk slow(shape, setting, history);
+  check_equal(walk.n_levels(), n_levels);
+  check_equal(walk.is_dependent(), setting.is_dependent);
+  for (std::size_t begin = 0; begin < n_levels; begin += kBlockLevels) {
+    const std::size_t end = std::min(begin + kBlockLevels, n_levels);
+    compare_block(walk, slow, begin, end, largest, random);
   }
 }
 
+constexpr TensorShape kShapes[] = {{1, 1},  {1, 2},  {1, 63}, {1, 64},  {1, 65},  {1, 300},
+                                   {5, 1},  {70, 1}, {4, 2},  {100, 2}, {2, 3},   {3, 5},
+                                   {40, 7}, {3, 64}, {5, 65}, {9, 63},  {4, 129}, {2, 200},
+                                   {4, 67}, {4, 68}, {4, 69}, {4, 70}};
+
 void test_walk_equals_the_slow_walk_on_every_kind_of_shape() {
   Random random(71);
-  constexpr TensorShape kShapes[] = {{1, 1},  {1, 2},  {1, 63}, {1, 64},  {1, 65},  {1, 300},
-                                     {5, 1},  {70, 1}, {4, 2},  {100, 2}, {2, 3},   {3, 5},
-                                     {40, 7}, {3, 64}, {5, 65}, {9, 63},  {4, 129}, {2, 200}};
   for (const TensorShape& shape : kShapes) {
     for (const std::int32_t largest : {1, 3, 127, 1 << 24}) {
-      compare_with_slow_walk(shape, largest, random);
+      for (const bool is_dependent : {false, true})
+        compare_with_slow_walk(shape, {0, 64, is_dependent}, shape.n_levels(), largest, random);
+    }
+  }
+}
+
+// A part begins in the middle of a row and sees nothing of the levels before it.
+void test_walk_equals_the_slow_walk_on_parts() {
+  Random random(72);
+  for (const TensorShape& shape : kShapes) {
+    for (int i = 0; i < 4; ++i) {
+      const auto n_tensor = static_cast<std::uint32_t>(shape.n_levels());
+      const std::uint32_t begin = random.below(n_tensor);
+      const std::size_t n_levels = 1 + random.below(n_tensor - begin);
+      const Setting setting{begin % shape.n_columns, random.between(0, 16000), random.chance(0.5F)};
+      compare_with_slow_walk(shape, setting, n_levels, 3, random);
+    }
+  }
+}
+
+// What an encoder's search says the neighbours are takes the place of what the walk holds.
+void test_sight_replaces_the_neighbours() {
+  for (const TensorShape& shape : {TensorShape{6, 20}, TensorShape{3, 80}}) {
+    Random random(73);
+    History history(shape.n_levels());
+    TensorWalk found = walk_of(shape, history, {0, 64, true});
+    found.begin_block(0, 64, true);
+    TensorWalk expected = walk_of(shape, history, {0, 64, true});
+    expected.begin_block(0, 64, true);
+    for (std::size_t i = 0; i < 63; ++i) {
+      const std::int32_t level = random.between(-2, 2);
+      expected.set_level(i, level);
+      found.set_place(i, expected.place_before(i + 1));
+      check_equal(found.trellis_state(), 0U);
+      const auto size = [&](std::size_t index) {
+        return static_cast<std::uint32_t>(std::abs(expected.place_before(index + 1)));
+      };
+      const LevelSight sight{.quantizer = quantizer_of(expected.trellis_state()),
+                             .left = size(i),
+                             .left_left = i == 0 ? 0 : size(i - 1),
+                             .left_signum = signum_class(expected.place_before(i + 1)),
+                             .near_up = expected.is_far() ? 0 : expected.up_near(i + 1)};
+      check_features(found.level(i + 1, sight).features(), expected.level(i + 1).features());
     }
   }
 }
@@ -198,9 +146,12 @@ void test_walk_equals_the_slow_walk_on_every_kind_of_shape() {
 void test_first_level_sees_nothing() {
   for (const TensorShape& shape : {TensorShape{1, 1}, TensorShape{4, 6}}) {
     History history(shape.n_levels());
-    TensorWalk walk(shape, history.view());
-    walk.begin_block(0, shape.n_levels());
+    TensorWalk walk = walk_of(shape, history);
+    walk.begin_block(0, shape.n_levels(), true);
     check_features(walk.level(0).features(), first_level());
+    TensorWalk next = walk_of(shape, history, {0, kFirstRowScale, false});
+    next.begin_block(0, shape.n_levels(), true);
+    check_features(next.level(0).features(), first_level(kFirstRowScale));
   }
 }
 
@@ -213,18 +164,19 @@ void test_matrix_by_hand() {
   history.magnitude[8] = 40;     // 48 / 32 levels
   history.signed_level[8] = -9;  // reaches the thresholds 2 and 8
   history.magnitude[7] = 3;
-  TensorWalk walk(kShape, history.view());
-  walk.begin_block(0, 9);
+  TensorWalk walk = walk_of(kShape, history);
+  walk.begin_block(0, 9, true);
   const BlockFeatures block = walk.block_features(0, 9);
   check(!block.left_coded && !block.up_coded, "nothing coded before");
   check_equal(block.activity_class, 1U);  // 43 / 32
+  check(block.is_sparse, "43 and a row scale of 0 to promise few levels");
   for (std::size_t i = 0; i < 8; ++i)
     walk.set_level(i, kLevels[i]);
 
   const LevelFeatures last = walk.level(8).features();
   check_equal(last.left_class, 0U);
   check_equal(last.up_class, 5U);
-  check_equal(last.spatial_class, 5U);  // 26 * 5 / 32 = 4, whose class is 5
+  check_equal(last.spatial_class, 5U);  // 13 * 10 / 32 = 4, whose class is 5
   check_equal(last.left_signum, 1U);
   check_equal(last.up_signum, 2U);
   check_equal(last.history_class, 12U);
@@ -243,15 +195,15 @@ void test_matrix_by_hand() {
   check_equal(second.up_class, 1U);
 }
 
-// After a coded block of one column 4, the row scale is 4 * 256 >> 5 = 32, the column's 4 * 256 >>
-// 4 = 64.
+// After a coded block of one level 4 the row scale is 8 * 128 >> 5 = 32, its column's 8 * 128 >> 4
+// = 64.
 void test_scales_by_hand() {
   History history(128);
-  TensorWalk walk({2, 64}, history.view());
-  walk.begin_block(0, 64);
+  TensorWalk walk = walk_of({2, 64}, history);
+  walk.begin_block(0, 64, true);
   walk.set_level(63, 4);
   walk.end_block(0, 64, true);
-  walk.begin_block(64, 128);
+  walk.begin_block(64, 128, true);
   check(walk.block_features(64, 128).left_coded, "the block before to be coded");
   check(walk.block_features(64, 128).up_coded, "the row above to hold a level");
   check_equal(walk.level(64 + 10).features().row_class, half_octave(3 * 32 >> 3));
@@ -261,15 +213,15 @@ void test_scales_by_hand() {
 
 void test_blocks_that_are_not_coded_leave_the_scales_alone() {
   History history(192);
-  TensorWalk walk({3, 64}, history.view());
-  walk.begin_block(0, 64);
+  TensorWalk walk = walk_of({3, 64}, history);
+  walk.begin_block(0, 64, true);
   for (std::size_t i = 0; i < 64; ++i)
     walk.set_level(i, 5);
   walk.end_block(0, 64, true);
-  walk.begin_block(64, 128);
+  walk.begin_block(64, 128, true);
   const LevelFeatures before = walk.level(64).features();
   walk.end_block(64, 128, false);
-  walk.begin_block(128, 192);
+  walk.begin_block(128, 192, true);
   const LevelFeatures after = walk.level(128).features();
   check(before.row_class > 0 && before.column_class > 0, "scales from the coded block");
   check_equal(after.row_class, before.row_class);
@@ -285,6 +237,8 @@ int main() {
   return run_tests({
       {"walk_equals_the_slow_walk_on_every_kind_of_shape",
        test_walk_equals_the_slow_walk_on_every_kind_of_shape},
+      {"walk_equals_the_slow_walk_on_parts", test_walk_equals_the_slow_walk_on_parts},
+      {"sight_replaces_the_neighbours", test_sight_replaces_the_neighbours},
       {"first_level_sees_nothing", test_first_level_sees_nothing},
       {"matrix_by_hand", test_matrix_by_hand},
       {"scales_by_hand", test_scales_by_hand},

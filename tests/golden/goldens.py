@@ -24,6 +24,17 @@ class GoldenPacket:
     state_after: bytes
     expected: dict[str, Any]
 
+    def levels(self, schema: dc.Schema) -> list[list[int]]:
+        """Return the levels of each tensor; the file holds runs of zeros as their lengths."""
+        tensors = []
+        for spec, runs in zip(schema.level_tensors, self.expected["levels"], strict=True):
+            levels: list[int] = []
+            for n_zeros, level in zip(runs[::2], runs[1::2], strict=True):
+                levels += [0] * n_zeros
+                levels.append(level)
+            tensors.append(levels + [0] * (spec.n_elements - len(levels)))
+        return tensors
+
 
 @dataclass(frozen=True)
 class GoldenStream:

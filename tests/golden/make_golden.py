@@ -60,15 +60,61 @@ def extreme_levels(number: int) -> Update:
     return {"w": levels.reshape(3, 100), "h": levels[:40].clip(-65504, 65504).astype(np.float16)}
 
 
+def alike(number: int) -> Update:
+    """Updates that have something in common, below half a step too, and so a use for offsets."""
+    update: Update = {}
+    for name, shape in {"m": (21, 17), "l": (6, 80), "v": (130,)}.items():
+        n = int(np.prod(shape))
+        ramp = (np.arange(n) * 37 % 101 - 50).astype(np.float32) / 64
+        some = sample_values(3 * number + n, shape, "float32", bits=4 + number)
+        update[name] = some + ramp.reshape(shape)
+    return update
+
+
+def few_levels(number: int) -> Update:
+    """Hardly any levels, half of them where they were before, and blocks that are cut short."""
+    update: Update = {}
+    for name, shape in {"m": (30, 433), "s": (900, 7), "v": (1001,)}.items():
+        values = np.zeros(int(np.prod(shape)), np.float32)
+        values[3 :: 97 + number] = -2
+        values[50::151] = 3.75 + number
+        update[name] = values.reshape(shape)
+    return update
+
+
+def several_chunks(number: int) -> Update:
+    """More than 2^19 levels; the first chunk ends within a row of the matrix."""
+    update: Update = {}
+    for name, shape in {"v": (999,), "m": (601, 901), "l": (40, 5)}.items():
+        values = np.zeros(int(np.prod(shape)), np.float32)
+        values[5 :: 4001 + number] = 5.25
+        values[90::3500] = -2.75
+        update[name] = values.reshape(shape)
+    return update
+
+
 STREAMS: dict[str, tuple[dc.CodecConfig, Callable[[int], Update], int]] = {
     "every_dtype_fast": (dc.CodecConfig(step=2.0**-7, quantizer="uniform"), every_dtype, 3),
-    "every_dtype_max": (dc.CodecConfig(step=2.0**-7, profile="max"), every_dtype, 3),
+    "every_dtype_max": (dc.CodecConfig(step=2.0**-7, profile="max"), every_dtype, 2),
     "moving_steps_fast": (dc.CodecConfig(relative_step=0.7), moving_steps, 4),
     "moving_steps_max": (
         dc.CodecConfig(relative_step=2.0, profile="max", quantizer="deadzone"),
         moving_steps,
         4,
     ),
+    "trellis_fast": (dc.CodecConfig(step=0.5, trellis=True, rd_lambda=0.01), alike, 3),
+    "trellis_max": (
+        dc.CodecConfig(step=0.5, profile="max", trellis=True, rd_lambda=0.01),
+        alike,
+        2,
+    ),
+    "sparse_fast": (dc.CodecConfig(step=1.0, trellis=True, rd_lambda=0.05), few_levels, 2),
+    "sparse_max": (
+        dc.CodecConfig(step=1.0, profile="max", trellis=False, rd_lambda=0.05),
+        few_levels,
+        2,
+    ),
+    "chunks_fast": (dc.CodecConfig(step=1.0, trellis=True, rd_lambda=0.05), several_chunks, 2),
     "exact_only": (dc.CodecConfig(), exact_only, 2),
     "extreme_levels": (dc.CodecConfig(step=1.0, quantizer="uniform"), extreme_levels, 2),
 }
@@ -77,6 +123,19 @@ STREAMS: dict[str, tuple[dc.CodecConfig, Callable[[int], Update], int]] = {
 def digest(array: NDArray[np.generic]) -> str:
     """Name the bytes of an array."""
     return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+
+
+def runs(levels: list[int]) -> list[int]:
+    """Return the levels other than zero, each behind the number of zeros before it."""
+    pairs = []
+    n_zeros = 0
+    for level in levels:
+        if level == 0:
+            n_zeros += 1
+        else:
+            pairs += [n_zeros, level]
+            n_zeros = 0
+    return pairs
 
 
 def make_stream(
@@ -97,8 +156,10 @@ def make_stream(
         (folder / f"state_{number}.bin").write_bytes(encoder.state_bytes())
         packets.append(
             {
-                "step_bits": read.steps,
-                "levels": read.levels,
+                "step_bits": read.update.steps,
+                "dependent": read.update.is_dependent,
+                "offsets": read.update.offsets,
+                "levels": [runs(levels) for levels in read.update.levels],
                 "decoded": {name: digest(array) for name, array in encoded.decoded.items()},
                 "state_digest": slow.digest.hex(),
                 "level_state": hashlib.blake2b(slow.levels.to_bytes(), digest_size=16).hexdigest(),

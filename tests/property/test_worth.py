@@ -105,7 +105,8 @@ def test_free_rdoq_is_the_nearest_level() -> None:
     nearest = dc.CodecConfig(step=0.05, quantizer="uniform")
     one = dc.UpdateEncoder(schema, free).encode(update).report
     two = dc.UpdateEncoder(schema, nearest).encode(update).report
-    assert one.rmse == pytest.approx(two.rmse, rel=1e-6)
+    # Offsets move reconstructed values to where the values of a level lie.
+    assert 0.97 * two.rmse < one.rmse < two.rmse
 
 
 def test_sparse_update_costs_little_more_than_its_entropy() -> None:

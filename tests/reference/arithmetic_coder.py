@@ -53,18 +53,18 @@ def shortest_ending(low: int, width: int, n_shifts: int) -> bytes:
 class Decoder:
     """Finds out which part of the interval the number lies in; what it is told is ignored."""
 
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+    def __init__(self, codeword: bytes) -> None:
+        self.codeword = codeword
         self.range = TOP - 1
         self.position = 0
-        self.number = 0  # the codeword minus `low`, what the document calls `code`
+        self.number = 0  # the number minus `low`, what the document calls `code`
         for _ in range(4):
             self.number = self.number << 8 | self.next_byte()
 
     def next_byte(self) -> int:
-        """Return the next byte of the payload, zero past its end."""
+        """Return the next byte of the codeword, zero past its end."""
         self.position += 1
-        return self.payload[self.position - 1] if self.position <= len(self.payload) else 0
+        return self.codeword[self.position - 1] if self.position <= len(self.codeword) else 0
 
     def code(self, _bit: int, probability: int, name: str) -> int:  # noqa: ARG002
         """Return the next bin."""
@@ -81,11 +81,11 @@ class Decoder:
         return bit
 
     def finish(self) -> None:
-        """Refuse a payload other than the one its encoder must have written (rule 15)."""
-        read = self.payload[: self.position].ljust(self.position, b"\0")
+        """Refuse a codeword other than the one its encoder must have written (rule 16)."""
+        read = self.codeword[: self.position].ljust(self.position, b"\0")
         low = int.from_bytes(read, "big") - self.number
         expected = shortest_ending(low, self.range, self.position - 4)
-        if len(self.payload) < len(expected):
-            raise Rejected("truncated", 15)
-        if self.payload != expected:
-            raise Rejected("corrupt", 15)
+        if len(self.codeword) < len(expected):
+            raise Rejected("truncated", 16)
+        if self.codeword != expected:
+            raise Rejected("corrupt", 16)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """History: what the earlier packets of a stream said about one weight (spec 7.4 and 7.5).
 
-Each weight has two running averages, of its levels' magnitude and of its levels, each half of which
-is the last level. They are kept as one byte each, on a scale whose steps grow with the value.
+Each weight has two running averages, of its places' magnitude and of its places, each half of which
+is the last place. They are kept as one byte each, on a scale whose steps grow with the value.
 """
 
 MAGNITUDE_LIMIT = 255
 SIGNED_LIMIT = 127
-LEVEL_CLIP = 1 << 20
+PLACE_CLIP = 1 << 21  # half steps
 
 
 def code_of(value: int, limit: int) -> int:
-    """Return the code of a value >= 0 in units of 1/32 level."""
+    """Return the code of a value >= 0 in units of 1/32 step."""
     if value < 32:
         return value
     q = value.bit_length() - 5
@@ -36,15 +36,15 @@ def signed_value_of(code: int) -> int:
     return -value_of(-code) if code < 0 else value_of(code)
 
 
-def next_magnitude(code: int, level: int) -> int:
-    """Return the code of the magnitude average after one more level."""
-    magnitude = min(abs(level), LEVEL_CLIP)
-    return code_of((value_of(code) + 32 * magnitude) // 2, MAGNITUDE_LIMIT)
+def next_magnitude(code: int, place: int) -> int:
+    """Return the code of the magnitude average after one more place, given in half steps."""
+    magnitude = min(abs(place), PLACE_CLIP)
+    return code_of((value_of(code) + 16 * magnitude) // 2, MAGNITUDE_LIMIT)
 
 
-def next_signed(code: int, level: int) -> int:
-    """Return the code of the signed average after one more level."""
-    total = signed_value_of(code) + 32 * min(max(level, -LEVEL_CLIP), LEVEL_CLIP)
+def next_signed(code: int, place: int) -> int:
+    """Return the code of the signed average after one more place."""
+    total = signed_value_of(code) + 16 * min(max(place, -PLACE_CLIP), PLACE_CLIP)
     half = abs(total) // 2
     return signed_code_of(-half if total < 0 else half)
 

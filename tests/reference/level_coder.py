@@ -1,164 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The level syntax (spec 5): which bins a tensor has, in which order and in which context.
-
-`coder` is an Encoder or a Decoder. Both are told each bin; only the encoder listens. See the
-package's docstring for why the same text therefore decodes.
-"""
+"""The levels of one part (spec 5.3, 5.4): which bins they have, in which order and context."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from reference.arithmetic_coder import BYPASS_PROBABILITY
-from reference.contexts import FAST, Context, LevelContexts, StepContexts, Table
-from reference.errors import Rejected
-from reference.history import (
-    MAGNITUDE_LIMIT,
-    SIGNED_LIMIT,
-    next_magnitude,
-    next_signed,
-    rescaled,
-    rescaling_ratio,
-)
-from reference.mixing import STRETCH, Mixer
+from reference.bins import Bins
+from reference.chunks import BLOCK
+from reference.contexts import FAST, LevelContexts
 from reference.neighbourhood import Classes, Neighbourhood
-from reference.stream import LevelState, TensorState
+from reference.trellis import Path
 
-BLOCK = 64
 N_GREATER = 10
-LONGEST_PREFIX = 24
-FIRST_PREDICTION = 0x3C000000  # 2^-7
-SMALLEST_STEP = 27 << 23  # 2^-100
-LARGEST_STEP = 227 << 23  # 2^100
+SECOND_FIRST = 11  # index of `greater` for k = 1 in quantiser 1
+SIGNIFICANT = 12  # index of `significant` of quantiser 0 among the mixed bins
 
 
-class Coder(Protocol):
-    """What Encoder and Decoder have in common."""
+class PartCoder:
+    """Codes the levels of one part, block by block."""
 
-    def code(self, bit: int, probability: int, name: str) -> int:
-        """Code one bin and return it."""
+    def __init__(
+        self,
+        bins: Bins,
+        profile: int,
+        contexts: LevelContexts,
+        around: Neighbourhood,
+        path: Path,
+    ) -> None:
+        self.bins = bins
+        self.profile = profile
+        self.contexts = contexts
+        self.around = around
+        self.path = path
 
-
-class UpdateCoder:
-    """Codes the tensors of one update in turn and moves the state on."""
-
-    def __init__(self, coder: Coder, state: LevelState) -> None:
-        self.coder = coder
-        self.state = state
-        self.previous_step = FIRST_PREDICTION
-
-    # The three kinds of bin.
-
-    def adaptive(self, bit: bool | int, context: Context) -> int:
-        """Code a bin by one context (6.2)."""
-        answer = self.coder.code(int(bit), context.probability, context.name)
-        context.update(answer)
-        return answer
-
-    def mixed(self, bit: bool | int, contexts: list[Context], mixer: Mixer) -> int:
-        """Code a bin by several contexts (7.6)."""
-        inputs = [STRETCH[context.probability >> 4] for context in contexts]
-        probability = mixer.mix(inputs)
-        answer = self.coder.code(int(bit), probability, contexts[0].name)
-        mixer.update(answer, inputs, probability)
-        for context in contexts:
-            context.update(answer)
-        return answer
-
-    def bypass(self, value: int, n_bits: int) -> int:
-        """Code the low bits of a value, most significant first, as even chances (6.1)."""
-        answer = 0
-        for position in reversed(range(n_bits)):
-            bit = value >> position & 1
-            answer = answer << 1 | self.coder.code(bit, BYPASS_PROBABILITY, "bypass")
-        return answer
-
-    def exponential_golomb(self, value: int, prefix: Table) -> int:
-        """Code a value >= 0 of any size (5.5)."""
-        s = (value + 1).bit_length() - 1
-        p = 0
-        while p < LONGEST_PREFIX and self.adaptive(p < s, prefix[p]):
-            p += 1
-        return (1 << p) + self.bypass(value + 1, p) - 1
-
-    # Tensors, steps, blocks, levels.
-
-    def tensor(self, tensor: TensorState, step: int, levels: list[int]) -> list[int]:
-        """Code one tensor (5.1). The step is given as the bits of a float32."""
-        if not levels:
-            return []
-        contexts = self.state.sets[0 if tensor.n_rows == 1 else 1]
+    def code(self, levels: list[int]) -> list[int]:
+        """Code all levels (5.3)."""
         answer = [0] * len(levels)
-        if not self.adaptive(not any(levels), contexts.tensor_zero):
-            self.step(tensor, step, self.state.step_contexts)
-            around = Neighbourhood(tensor.n_rows, tensor.n_columns, tensor.magnitudes, tensor.signs)
-            left_is_coded = False
-            for begin in range(0, len(levels), BLOCK):
-                end = min(begin + BLOCK, len(levels))
-                block = around.block_classes(begin, end, left_is_coded)
-                is_coded = self.adaptive(any(levels[begin:end]), contexts.block_coded[block])
-                left_is_coded = bool(is_coded)
-                if is_coded:
-                    for i in range(begin, end):
-                        answer[i] = self.level(levels[i], around.classes(i), contexts)
-                        around.put(i, answer[i])
-                    around.end_coded_block(begin, end)
-        tensor.magnitudes = [
-            next_magnitude(code, level)
-            for code, level in zip(tensor.magnitudes, answer, strict=True)
-        ]
-        tensor.signs = [
-            next_signed(code, level) for code, level in zip(tensor.signs, answer, strict=True)
-        ]
+        is_coded = 0
+        for begin in range(0, len(levels), BLOCK):
+            end = min(begin + BLOCK, len(levels))
+            block = self.around.block_classes(begin, end, is_coded)
+            is_coded = self.bins.steady(any(levels[begin:end]), self.contexts.block_coded[block])
+            if not is_coded:
+                self.path.pass_zeros(end - begin)
+                continue
+            if self.around.is_sparse(begin, end):
+                self.halved_block(levels, answer, begin, end)
+            else:
+                for i in range(begin, end):
+                    answer[i] = self.level(i, levels[i])
+            self.around.end_coded_block(begin, end)
         return answer
 
-    def step(self, tensor: TensorState, step: int, contexts: StepContexts) -> None:
-        """Code a step (5.2), rescale the history to it (7.5) and remember it."""
-        own = tensor.step
-        predicted = own or self.previous_step
-        if self.adaptive(step == predicted, contexts.repeats[int(own != 0)]):
-            new = predicted
-        else:
-            d = (step >> 20) - (predicted >> 20)
-            magnitude = self.exponential_golomb(abs(d), contexts.prefix)
-            is_negative = magnitude and self.adaptive(d < 0, contexts.negative)
-            high = (predicted >> 20) + (-magnitude if is_negative else magnitude)
-            low = 0
-            if self.adaptive(step & 0xFFFFF != 0, contexts.has_low_bits):
-                low = self.bypass(step & 0xFFFFF, 20)
-            new = (high << 20) + low
-        if not SMALLEST_STEP <= new <= LARGEST_STEP:
-            raise Rejected("corrupt", 14)
-        if own not in (0, new):
-            ratio = rescaling_ratio(own, new)
-            tensor.magnitudes = [rescaled(c, ratio, MAGNITUDE_LIMIT) for c in tensor.magnitudes]
-            tensor.signs = [rescaled(c, ratio, SIGNED_LIMIT) for c in tensor.signs]
-        tensor.step = self.previous_step = new
+    def halved_block(self, levels: list[int], answer: list[int], begin: int, end: int) -> None:
+        """Code a sparse block (5.4): its levels in order, zeros passed over between them."""
+        position = begin
 
-    def level(self, level: int, classes: Classes, contexts: LevelContexts) -> int:
+        def run(first: int, size: int, depth: int) -> None:
+            """Code a run that holds a level."""
+            nonlocal position
+            if size == 1:
+                self.path.pass_zeros(first - position)
+                answer[first] = self.nonzero(first, levels[first])
+                position = first + 1
+                return
+            size //= 2
+            left, right = self.halves(levels, first, size, depth, end)
+            if left:
+                run(first, size, depth + 1)
+            if right:
+                run(first + size, size, depth + 1)
+
+        run(begin, BLOCK, 0)
+        self.path.pass_zeros(end - position)
+
+    def halves(
+        self, levels: list[int], first: int, half: int, depth: int, end: int
+    ) -> tuple[int, int]:
+        """Code which halves of a run hold a level."""
+        middle, behind = first + half, first + 2 * half
+        if middle >= end:
+            return 1, 0
+        left_sum = sum(self.around.magnitude_codes[first:middle])
+        right_sum = sum(self.around.magnitude_codes[middle:behind])
+        balance = 1 + (left_sum > right_sum) - (left_sum < right_sum)
+        left = self.bins.steady(any(levels[first:middle]), self.contexts.left_half[depth, balance])
+        if not left:
+            return 0, 1
+        context = self.contexts.right_half[depth, int(right_sum != 0)]
+        return 1, self.bins.steady(any(levels[middle:behind]), context)
+
+    def level(self, i: int, level: int) -> int:
         """Code one level (5.3)."""
-        if not self.magnitude_bin(0, level != 0, classes, contexts):
+        if not self.magnitude_bin(0, level != 0, self.around.classes(i)):
+            self.path.advance(0)
             return 0
-        is_negative = self.sign_bin(level < 0, classes, contexts)
-        magnitude = self.magnitude(abs(level), classes, contexts)
-        return -magnitude if is_negative else magnitude
+        return self.nonzero(i, level)
 
-    def magnitude(self, magnitude: int, classes: Classes, contexts: LevelContexts) -> int:
-        """Code a magnitude > 0 (5.4)."""
+    def nonzero(self, i: int, level: int) -> int:
+        """Code a level that is not zero, and make its place known."""
+        classes = self.around.classes(i)
+        is_negative = self.sign_bin(level < 0, classes)
+        magnitude = self.magnitude(abs(level), classes)
+        answer = -magnitude if is_negative else magnitude
+        self.around.put(i, self.path.advance(answer))
+        return answer
+
+    def magnitude(self, magnitude: int, classes: Classes) -> int:
+        """Code a magnitude > 0 (5.3)."""
         for k in range(1, N_GREATER + 1):
-            if not self.magnitude_bin(k, magnitude > k, classes, contexts):
+            if not self.magnitude_bin(k, magnitude > k, classes):
                 return k
         beyond = max(magnitude - 11, 0)
-        return 11 + self.exponential_golomb(beyond, contexts.remainder_prefix)
+        return 11 + self.bins.exponential_golomb(beyond, self.contexts.remainder_prefix)
 
-    def magnitude_bin(self, j: int, bit: bool, classes: Classes, contexts: LevelContexts) -> int:
-        """Code `significant` (j = 0) or `greater`[j]: one context (7.3) or five (7.7)."""
-        if j == 0:
-            own = contexts.significant[classes.history, classes.spatial]
+    def magnitude_bin(self, k: int, bit: bool, classes: Classes) -> int:
+        """Code `significant` (k = 0) or "greater than k": one context (7.3) or five (7.7)."""
+        contexts, quantiser = self.contexts, self.path.quantiser
+        if k == 0:
+            j = SIGNIFICANT + quantiser
+            own = contexts.significant[quantiser, classes.history, classes.spatial]
         else:
+            j = SECOND_FIRST if k == 1 and quantiser else k
             own = contexts.greater[j, classes.magnitude]
-        if self.state.profile == FAST:
-            return self.adaptive(bit, own)
+        if self.profile == FAST:
+            return self.bins.adaptive(bit, own)
         inputs = [
             own,
             contexts.by_average[j][classes.history, classes.signed],
@@ -166,13 +130,14 @@ class UpdateCoder:
             contexts.by_scales[j][classes.column, classes.row],
             contexts.by_around[j][classes.history, classes.around],
         ]
-        return self.mixed(bit, inputs, contexts.magnitude_mixers[j, classes.history])
+        return self.bins.mixed(bit, inputs, contexts.magnitude_mixers[j, classes.history])
 
-    def sign_bin(self, bit: bool, classes: Classes, contexts: LevelContexts) -> int:
+    def sign_bin(self, bit: bool, classes: Classes) -> int:
         """Code `negative`: one context (7.3) or three (7.7)."""
+        contexts = self.contexts
         own = contexts.negative[classes.sign, classes.left_signum]
-        if self.state.profile == FAST:
-            return self.adaptive(bit, own)
+        if self.profile == FAST:
+            return self.bins.adaptive(bit, own)
         inputs = [
             own,
             contexts.sign_by_average[classes.history, classes.signed],
@@ -180,4 +145,4 @@ class UpdateCoder:
                 classes.left_signum, classes.up_signum, classes.around_sign
             ],
         ]
-        return self.mixed(bit, inputs, contexts.sign_mixers[classes.history])
+        return self.bins.mixed(bit, inputs, contexts.sign_mixers[classes.history])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 
 LIMIT = 2047
+SETTLED = 4096
 
 
 def lg(value: int) -> int:
@@ -73,13 +74,18 @@ class Mixer:
     def update(self, bit: int, inputs: list[int], probability: int) -> None:
         """Give more weight to the inputs that were right, less and less as the count grows."""
         error = (65536 if bit else 0) - probability
-        h = 14 + sum(self.count >= threshold for threshold in (64, 256, 1024, 4096))
+        h = 14 + sum(self.count >= threshold for threshold in (64, 256, 1024, SETTLED))
         self.weights = [
             clip(weight + ((error * g + (1 << (h - 1))) >> h), 1 << 19)
             for weight, g in zip(self.weights, inputs, strict=True)
         ]
-        self.count = min(self.count + 1, 65535)
+        self.count += 1
+
+    def settle(self) -> None:
+        """Cut the count before a packet (7.8)."""
+        self.count = min(self.count, SETTLED)
 
     def to_bytes(self) -> bytes:
         """Return the mixer as a saved state holds it (10.2)."""
-        return struct.pack(f"<{len(self.weights)}iH", *self.weights, self.count)
+        count = min(self.count, SETTLED)
+        return struct.pack(f"<{len(self.weights)}iH", *self.weights, count)

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lies around a level, put into the classes that choose its contexts (spec 7.2).
 
-The levels of a tensor are filled in as they become known; those that are not, and those of blocks
-that are not coded, count as zero.
+All positions are counted within one part (4.3), and nothing outside it is looked at. The places of
+its levels are filled in as they become known; those that are not, and those of blocks that are not
+coded, count as zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reference.history import signed_value_of, value_of
 from reference.mixing import clip
+from reference.stream import TensorState
 
-LEVEL_CLIP = 127
+PLACE_CLIP = 127  # half steps
+FIRST_ROW_SCALE = 64
 
 
 def half_octave(value: int) -> int:
@@ -28,9 +32,9 @@ def capped(value: int, n_classes: int) -> int:
     return min(half_octave(value), n_classes - 1)
 
 
-def signum_class(level: int) -> int:
+def signum_class(number: int) -> int:
     """Return 0, 1, 2 for a number below, at, above zero."""
-    return 0 if level < 0 else 1 if level == 0 else 2
+    return 0 if number < 0 else 1 if number == 0 else 2
 
 
 def sign_class(code: int) -> int:
@@ -64,47 +68,61 @@ class Classes:
 
 
 class Neighbourhood:
-    """The levels of one tensor as far as they are known, and the scales learned from them."""
+    """The places of one part as far as they are known, and the scales learned from them."""
 
     def __init__(
-        self, n_rows: int, n_columns: int, magnitudes: list[int], signs: list[int]
+        self,
+        tensor: TensorState,
+        first_column: int,
+        magnitudes: Sequence[int],
+        signs: Sequence[int],
+        row_scale: int,
     ) -> None:
-        self.n_columns = n_columns
-        self.has_rows = n_rows > 1
-        self.up_distance = max(n_columns, 2)
-        self.levels = [0] * (n_rows * n_columns)
+        self.n_columns = tensor.n_columns
+        self.has_rows = tensor.n_rows > 1
+        self.up_distance = max(tensor.n_columns, 2)
+        self.first_column = first_column
+        self.places = [0] * len(magnitudes)
         self.magnitude_codes = magnitudes
         self.signed_codes = signs
-        self.row_scale = 0
-        self.column_scales = [0] * n_columns
+        self.row_scale = row_scale
+        self.column_scales = [0] * tensor.n_columns
 
-    def put(self, i: int, level: int) -> None:
-        """Make a level known."""
-        self.levels[i] = clip(level, LEVEL_CLIP)
+    def put(self, i: int, place: int) -> None:
+        """Make a place known."""
+        self.places[i] = clip(place, PLACE_CLIP)
 
-    def level(self, i: int) -> int:
+    def place(self, i: int) -> int:
         """Return L(i)."""
-        return self.levels[i] if i >= 0 else 0
+        return self.places[i] if i >= 0 else 0
 
     def magnitude(self, i: int) -> int:
         """Return M(i)."""
-        return abs(self.level(i))
+        return abs(self.place(i))
+
+    def column(self, i: int) -> int:
+        """Return the column of position i."""
+        return (self.first_column + i) % self.n_columns
 
     def end_coded_block(self, begin: int, end: int) -> None:
         """Move the scales; they are read within a block as they were at its start."""
         for i in range(begin, end):
-            target = 256 * self.magnitude(i)
+            target = 128 * self.magnitude(i)
             self.row_scale += target - self.row_scale >> 5
             if self.has_rows:
-                x = i % self.n_columns
+                x = self.column(i)
                 self.column_scales[x] += target - self.column_scales[x] >> 4
 
-    def block_classes(self, begin: int, end: int, left_is_coded: bool) -> tuple[int, int, int]:
+    def block_classes(self, begin: int, end: int, left_is_coded: int) -> tuple[int, int, int]:
         """Return left, up and activity of a block."""
         above = range(begin - self.up_distance, min(end - self.up_distance, begin))
-        up = any(self.level(j) != 0 for j in above)
+        up = any(self.place(j) != 0 for j in above)
         activity = capped(sum(self.magnitude_codes[begin:end]) >> 5, 8)
         return int(left_is_coded), int(up), activity
+
+    def is_sparse(self, begin: int, end: int) -> bool:
+        """Return whether the levels of a block are found by halving (5.4)."""
+        return sum(self.magnitude_codes[begin:end]) + 8 * self.row_scale < 64
 
     def classes(self, i: int) -> Classes:
         """Return the classes of position i."""
@@ -112,12 +130,12 @@ class Neighbourhood:
         left = 2 * self.magnitude(i - 1) + self.magnitude(i - 2)
         up = 2 * self.magnitude(i - u) + self.magnitude(i - u - 1) + self.magnitude(i - u + 1)
         row = 3 * self.row_scale
-        column = 8 * self.column_scales[i % self.n_columns] if self.has_rows else 0
-        spatial = column + row + 26 * (left + up) >> 5
+        column = 8 * self.column_scales[self.column(i)] if self.has_rows else 0
+        spatial = column + row + 13 * (left + up) >> 5
 
         average = value_of(self.magnitude_codes[i])
         signed_code = self.signed_codes[i]
-        before, after = max(i - 1, 0), min(i + 1, len(self.levels) - 1)
+        before, after = max(i - 1, 0), min(i + 1, len(self.places) - 1)
         around = value_of(self.magnitude_codes[before]) + value_of(self.magnitude_codes[after])
         around_code = truncated_half(self.signed_codes[before] + self.signed_codes[after])
         t = min(half_octave(abs(signed_value_of(signed_code))) // 2, 8)
@@ -127,13 +145,13 @@ class Neighbourhood:
             spatial=capped(spatial, 16),
             magnitude=capped(average + spatial >> 3, 24),
             sign=sign_class(signed_code),
-            left_signum=signum_class(self.level(i - 1)),
+            left_signum=signum_class(self.place(i - 1)),
             signed=8 + t if signed_code >= 0 else 8 - t,
-            left=capped(left, 12),
-            up=capped(up, 12),
+            left=capped(left // 2, 12),
+            up=capped(up // 2, 12),
             column=capped(column >> 5, 16),
             row=capped(row >> 3, 16),
             around=capped(around, 24),
             around_sign=sign_class(around_code),
-            up_signum=signum_class(self.level(i - u)),
+            up_signum=signum_class(self.place(i - u)),
         )

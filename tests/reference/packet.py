@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets (spec 3, 4), values from levels (8), and what is refused, in the order of section 11."""
+"""Packets (spec 3, 4), and what is refused, in the order of section 11."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import zstandard
 
 from reference.arithmetic_coder import Decoder, Encoder
+from reference.chunks import divide, join, split
 from reference.errors import Rejected
-from reference.level_coder import UpdateCoder
+from reference.reconstruction import LARGEST_OFFSET, Offsets
 from reference.stream import StreamState, Tensor
+from reference.update_coder import Update, UpdateCoder, unknown
 
 HEADER_BYTES = 32
 LONGEST_VARINT = 5
@@ -23,39 +25,34 @@ IS_FRESH, IS_MAX, HAS_EXACT, IS_ZSTD = 1, 2, 4, 8
 
 @dataclass
 class Decoded:
-    """The content of one packet: the exact bytes, and a step and levels for every other tensor."""
+    """The content of one packet: the exact bytes, and the update of all other tensors."""
 
     exact: bytes
-    steps: list[int]
-    levels: list[list[int]]
+    update: Update
     state: StreamState
 
 
-def values(levels: list[int], step: int, dtype: str) -> bytes:
-    """Return the little-endian values of levels (8).
-
-    A level and a step multiply exactly in Python's float64, so that packing as float32 rounds once.
-    """
-    width = struct.unpack("<f", struct.pack("<I", step))[0]
-    out = []
-    for level in levels:
-        (value,) = struct.unpack("<f", struct.pack("<f", level * width))
-        if dtype == "float16":
-            value = min(max(value, -65504.0), 65504.0)
-        out.append(struct.pack({"float16": "<e", "float32": "<f", "float64": "<d"}[dtype], value))
-    return b"".join(out)
-
-
 def encode(
-    state: StreamState, exact: bytes, steps: list[int], levels: list[list[int]], zstd: bool = False
+    state: StreamState,
+    exact: bytes,
+    steps: list[int],
+    levels: list[list[int]],
+    *,
+    offsets: list[Offsets] | None = None,
+    is_dependent: int = 0,
+    zstd: bool = False,
 ) -> tuple[bytes, StreamState]:
-    """Return the packet of given content and the state after it. The state given is not changed."""
+    """Return the packet of given content and the state after it. The state given is not changed.
+
+    Without `offsets` all tensors keep those that they have.
+    """
     after = copy.deepcopy(state)
-    encoder = Encoder()
-    update = UpdateCoder(encoder, after.levels)
-    for tensor, step, tensor_levels in zip(after.levels.tensors, steps, levels, strict=True):
-        update.tensor(tensor, step, tensor_levels)
-    body = encoder.finish()
+    if offsets is None:
+        offsets = [tensor.offsets for tensor in after.levels.tensors]
+    encoders = [Encoder() for _ in divide([len(part) for part in levels])]
+    coder = UpdateCoder(encoders, after.levels)
+    coder.code(Update(steps, levels, offsets, is_dependent))
+    body = join([encoder.finish() for encoder in encoders])
     flags = (IS_FRESH if state.n_packets == 0 else 0) | (IS_MAX if state.levels.profile else 0)
     if exact:
         section = zstandard.ZstdCompressor().compress(exact) if zstd else exact
@@ -101,16 +98,17 @@ def decode(state: StreamState, packet: bytes) -> Decoded:
         raise Rejected("corrupt", 13)
 
     after = copy.deepcopy(state)
-    decoder = Decoder(payload)
-    update = UpdateCoder(decoder, after.levels)
-    levels = [update.tensor(t, 0, [0] * len(t.magnitudes)) for t in after.levels.tensors]
-    decoder.finish()
-    if payload and not any(levels):
-        raise Rejected("corrupt", 15)
-    if any(abs(level) > LARGEST_LEVEL for tensor_levels in levels for level in tensor_levels):
-        raise Rejected("corrupt", 16)
+    sizes = [len(tensor.magnitudes) for tensor in after.levels.tensors]
+    decoders = [Decoder(codeword) for codeword in split(payload, len(divide(sizes)))]
+    update = UpdateCoder(decoders, after.levels).code(unknown(after.levels))
+    for decoder in decoders:
+        decoder.finish()
+    if any(abs(level) > LARGEST_LEVEL for levels in update.levels for level in levels):
+        raise Rejected("corrupt", 17)
+    if any(abs(offset) > LARGEST_OFFSET for offsets in update.offsets for offset in offsets):
+        raise Rejected("corrupt", 18)
     after.move_on(packet)
-    return Decoded(exact, [t.step for t in after.levels.tensors], levels, after)
+    return Decoded(exact, update, after)
 
 
 def check_header(state: StreamState, packet: bytes) -> tuple[int, bytes]:

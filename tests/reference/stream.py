@@ -8,11 +8,13 @@ import json
 import math
 import struct
 import zlib
+from array import array
 from dataclasses import dataclass
 
 import zstandard
 
-from reference.contexts import LevelContexts, StepContexts
+from reference.contexts import LevelContexts, TensorContexts
+from reference.reconstruction import NO_OFFSETS
 
 ELEMENT_BYTES = {
     "bool": 1,
@@ -66,15 +68,17 @@ def schema_digest(schema: list[Tensor]) -> bytes:
 
 
 class TensorState:
-    """Shape, last step and history of one tensor that travels as levels."""
+    """Shape, last step, offsets and history of one tensor that travels as levels."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.n_rows, self.n_columns = shape[0], math.prod(shape[1:])
         if self.n_columns == 1:  # rank 1, or a column: one row (5.1)
             self.n_rows, self.n_columns = 1, self.n_rows
         self.step = 0
-        self.magnitudes = [0] * (self.n_rows * self.n_columns)
-        self.signs = [0] * (self.n_rows * self.n_columns)
+        self.offsets = NO_OFFSETS
+        n_levels = self.n_rows * self.n_columns
+        self.magnitudes = array("B", bytes(n_levels))
+        self.signs = array("b", bytes(n_levels))
 
 
 class LevelState:
@@ -82,7 +86,7 @@ class LevelState:
 
     def __init__(self, profile: int, shapes: list[tuple[int, ...]]) -> None:
         self.profile = profile
-        self.step_contexts = StepContexts()
+        self.tensor_contexts = TensorContexts()
         self.sets = [LevelContexts(profile), LevelContexts(profile)]
         self.tensors = [TensorState(shape) for shape in shapes]
 
@@ -90,11 +94,12 @@ class LevelState:
         """Return the bytes of 10.2."""
         n_levels = sum(len(tensor.magnitudes) for tensor in self.tensors)
         parts = [struct.pack("<BBIQ", 1, self.profile, len(self.tensors), n_levels)]
-        parts.append(self.step_contexts.to_bytes())
+        parts.append(self.tensor_contexts.to_bytes())
         parts += [one_set.to_bytes() for one_set in self.sets]
         parts += [struct.pack("<I", tensor.step) for tensor in self.tensors]
-        parts += [bytes(tensor.magnitudes) for tensor in self.tensors]
-        parts += [struct.pack(f"<{len(t.signs)}b", *t.signs) for t in self.tensors]
+        parts += [struct.pack("<4b", *tensor.offsets) for tensor in self.tensors]
+        parts += [tensor.magnitudes.tobytes() for tensor in self.tensors]
+        parts += [tensor.signs.tobytes() for tensor in self.tensors]
         return b"".join(parts)
 
 

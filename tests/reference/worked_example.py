@@ -15,8 +15,9 @@ from pathlib import Path
 from reference import packet
 from reference.arithmetic_coder import Encoder
 from reference.contexts import FAST
-from reference.level_coder import UpdateCoder
+from reference.reconstruction import NO_OFFSETS
 from reference.stream import LevelState, StreamState, Tensor
+from reference.update_coder import Update, UpdateCoder
 
 SCHEMA = [Tensor("w", "float32", (3,))]
 STEP = 0x3F000000  # 0.5
@@ -50,7 +51,7 @@ def render() -> str:
     """Return section 12 as it must stand in the document, heading included."""
     encoder = TracingEncoder()
     state = LevelState(FAST, [SCHEMA[0].shape])
-    UpdateCoder(encoder, state).tensor(state.tensors[0], STEP, LEVELS)
+    UpdateCoder([encoder], state).code(Update([STEP], [LEVELS], [NO_OFFSETS]))
     payload = encoder.finish()
     stream = StreamState(SCHEMA, FAST)
     whole, after = packet.encode(stream, b"", [STEP], [LEVELS])
@@ -65,10 +66,11 @@ three columns hold, after it and in hexadecimal, the bytes out of the window wit
 |---|---|---|---|---|---|---|
 {rows}
 
-Bin 1 is `tensor_zero`, bins 2 to 15 are the step: not the one predicted, d = (3f000000 >> 20) - (3c000000 >> 20) = 48,
-whose code has s = 5 and the bypass bins of 49 - 32 = 17; not negative; no low bits. Bin 16 says that the block is coded,
-17 to 20 are the level 2, 21 the level 0, 22 to 24 the level -1. The last two levels have the same class of `spatial`: the
-third has the 0 and the 2 to its left, and the 2 once more one row up, at i - u + 1.
+Bin 1 is `tensor_zero`, bin 2 says that quantisation is not dependent, bins 3 to 16 are the step: not the one predicted,
+d = (3f000000 >> 20) - (3c000000 >> 20) = 48, whose code has s = 5 and the bypass bins of 49 - 32 = 17; not negative; no low
+bits. Bin 17 says that the block is coded. It is not sparse, as `row` is 64. Bins 18 to 21 are the level 2, 22 the level 0, 23 to
+25 the level -1. The first level has no neighbours, but R = 192 and so the class 6 of `spatial`; the last two have the same
+class: the third has the 0 and the 2 to its left, and the 2 once more one row up, at i - u + 1. Bin 26 keeps the offsets at 0.
 
 The interval holds a number that ends in {zero_bytes(encoder)} zero bytes, so the payload is
 

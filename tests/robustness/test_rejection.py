@@ -7,7 +7,6 @@ tested too. Each error must say what was expected and what was found, and carry 
 
 from __future__ import annotations
 
-import copy
 import struct
 from typing import Any
 
@@ -16,8 +15,10 @@ import pytest
 import zstandard
 from reference import packet as twin
 from reference.arithmetic_coder import Encoder
-from reference.level_coder import UpdateCoder
+from reference.errors import Rejected
+from reference.reconstruction import NO_OFFSETS
 from reference.stream import LevelState, StreamState, Tensor
+from reference.update_coder import Update, UpdateCoder
 
 import fl_deepcabac as dc
 from robustness.crafting import Craft
@@ -47,17 +48,16 @@ def rejection(
 
 
 def payload_of(levels: list[int], step: int) -> bytes:
-    """Return six levels coded by the twin, which checks no bound when it writes."""
-    state = LevelState(0, [(2, 3)])
+    """Return six levels coded by the twin, which checks no bound of levels when it writes."""
     encoder = Encoder()
-    update = UpdateCoder(encoder, state)
-    # The step is checked as it is coded, so one outside is written bin by bin.
+    coder = UpdateCoder([encoder], LevelState(0, [(2, 3)]))
+    update = Update([step], [levels], [NO_OFFSETS])
+    # The step is checked as it is coded; its bins are written before.
     if 27 << 23 <= step <= 227 << 23:
-        update.tensor(state.tensors[0], step, levels)
+        coder.code(update)
     else:
-        update.adaptive(0, state.sets[1].tensor_zero)
-        with pytest.raises(Exception, match="rule 14"):
-            update.step(copy.copy(state.tensors[0]), step, state.step_contexts)
+        with pytest.raises(Rejected, match="rule 15"):
+            coder.code(update)
     return encoder.finish()
 
 
@@ -215,21 +215,21 @@ def test_rule_13_place_in_the_stream(flags: int, number: int) -> None:
         flags=flags,
         number=number,
         exact=b"\1\2\3",
-        payload=payload_of([], 1),  # rule 14 comes later
+        payload=payload_of([1] * 6, 1),  # rule 15 comes later
     ).build()
     rejection(packet, dc.CorruptPacketError, section="flags and sequence number", offset=12)
 
 
 @pytest.mark.parametrize("step", [0, 1, (27 << 23) - 1, (227 << 23) + 1, 0x7F800000, 0x7FC00000])
-def test_rule_14_step(step: int) -> None:
-    packet = Craft(SCHEMA, exact=b"\1\2\3", payload=payload_of([], step)).build()
+def test_rule_15_step(step: int) -> None:
+    packet = Craft(SCHEMA, exact=b"\1\2\3", payload=payload_of([1] * 6, step)).build()
     error = rejection(packet, dc.CorruptPacketError, section="payload")
     assert isinstance(error, dc.CorruptPacketError)
     assert 36 <= error.offset <= len(packet)
     assert "step" in str(error)
 
 
-def test_rule_15_payload_cut_or_continued() -> None:
+def test_rule_16_payload_cut_or_continued() -> None:
     payload = payload_of([3, -1, 2, 100, -7, 1], 0x3F000000)
     whole = Craft(SCHEMA, exact=b"\1\2\3", payload=payload).build()
     assert dc.decompress(whole, SCHEMA, CONFIG)["w"].tolist() == [[1.5, -0.5, 1], [50, -3.5, 0.5]]
@@ -244,19 +244,19 @@ def test_rule_15_payload_cut_or_continued() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"\0", b"\0\0\0\0", b"\1\2\3\4\5"])
-def test_rule_15_payload_without_bins(payload: bytes) -> None:
+def test_rule_16_payload_without_bins(payload: bytes) -> None:
     schema = dc.Schema.from_arrays({"i": np.zeros(3, np.uint8), "w": np.zeros((0, 2), np.float32)})
     packet = Craft(schema, exact=b"\1\2\3", payload=payload).build()
     rejection(packet, dc.CorruptPacketError, schema, section="payload")
 
 
 @pytest.mark.parametrize("level", [(1 << 24) + 1, -(1 << 24) - 1, (1 << 25) + 9])
-def test_rule_16_level(level: int) -> None:
+def test_rule_17_level(level: int) -> None:
     payload = payload_of([0, 0, level, 0, 0, 1], 0x3F000000)
     packet = Craft(SCHEMA, exact=b"\1\2\3", payload=payload).build()
     error = rejection(packet, dc.CorruptPacketError, section="payload")
     assert "2**24" in str(error)
-    # Rule 15 comes first.
+    # Rule 16 comes first.
     longer = Craft(SCHEMA, exact=b"\1\2\3", payload=payload + b"\1\2\3\4").build()
     assert "2**24" not in str(rejection(longer, dc.CorruptPacketError, section="payload"))
 
@@ -268,25 +268,28 @@ def test_largest_levels_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("n_surplus", [1, 2, 4, 5, 100])
-def test_rule_15_surplus_zero_bytes(n_surplus: int) -> None:
+def test_rule_16_surplus_zero_bytes(n_surplus: int) -> None:
     payload = payload_of([1, 0, 0, 0, 0, 0], 0x3F000000) + bytes(n_surplus)
     packet = Craft(SCHEMA, exact=b"\1\2\3", payload=payload).build()
     rejection(packet, dc.CorruptPacketError, section="payload")
 
 
-def test_rule_15_other_ending() -> None:
+def test_rule_16_other_ending() -> None:
     payload = payload_of([1, 0, 0, 0, 0, 0], 0x3F000000)
     verdicts = set()
+    n_accepted = 0
     for byte in set(range(256)) - {payload[-1]}:
         other = payload[:-1] + bytes([byte])
         packet = Craft(SCHEMA, exact=b"\1\2\3", payload=other).build()
         try:
-            # Another number may stand for other levels, but then for these alone.
-            decoded = dc.decompress(packet, SCHEMA, CONFIG)
+            dc.decompress(packet, SCHEMA, CONFIG)
         except dc.DecodeError as error:
             verdicts.add(str(error))
         else:
-            assert decoded["w"].tolist() != [[0.5, 0, 0], [0, 0, 0]]
+            n_accepted += 1
+    # Another number may stand for other bins, which say something else, or the same in another way:
+    # here that offsets are copied from no tensor, where an encoder says that they are kept.
+    assert n_accepted < 128
     assert any("the shortest ending" in verdict for verdict in verdicts)
 
 

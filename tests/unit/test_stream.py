@@ -103,8 +103,12 @@ def test_saved_state_with_surplus_bytes_is_refused() -> None:
         dc.StreamState.from_bytes(warm_state("fast").to_bytes() + b"\0", SCHEMA, "fast")
 
 
-# Offsets in the level state (spec 10.2): 14 bytes of header, 28 step contexts of 9 bytes each.
+# Where things lie in the level state (spec 10.2): 14 bytes of header, then the contexts; at the end
+# 15 signed codes, 15 magnitude codes, and for both tensors four offsets and a step.
 CONTEXTS = 14
+SIGNED_CODES = -15
+OFFSETS = SIGNED_CODES - 15 - 8
+STEPS = OFFSETS - 8
 
 
 @pytest.mark.parametrize(
@@ -116,8 +120,9 @@ CONTEXTS = 14
         (6, 9, "tensors"),
         (CONTEXTS + 3, 1, "within their ranges"),  # an estimate of 2^24 and more
         (CONTEXTS + 7, 1, "within their ranges"),  # the slow one
-        (-15 - 15 - 8 + 3, 0x7F, "within their ranges"),  # a step beyond 2^100
-        (-15, 0x80, "within their ranges"),  # the signed code -128
+        (STEPS + 3, 0x7F, "within their ranges"),  # a step beyond 2^100
+        (OFFSETS, 0x80, "within their ranges"),  # the offset -128
+        (SIGNED_CODES, 0x80, "within their ranges"),  # the signed code -128
     ],
 )
 def test_level_state_with_impossible_values_is_refused(offset: int, value: int, match: str) -> None:
@@ -134,7 +139,7 @@ def test_level_state_with_an_impossible_mixer_weight_is_refused() -> None:
     saved = warm_state("max").to_bytes()
     content = content_of(saved)
     # The last weight of the last sign mixer: before its count, the steps and the codes.
-    place = len(content) - 15 - 15 - 8 - 2 - 4
+    place = len(content) + STEPS - 2 - 4
     content[place : place + 4] = struct.pack("<i", (1 << 19) + 1)
     with pytest.raises(dc.CorruptPacketError, match="within their ranges"):
         dc.StreamState.from_bytes(rebuilt(saved, content=bytes(content)), SCHEMA, "max")

@@ -49,7 +49,7 @@ struct PayloadEnd {
 class BinEncoder {
  public:
   // `probability` of bin 1 in units of 2^-16, in [1, 2^16 - 1].
-  void encode(bool bin, std::uint32_t probability) {
+  [[gnu::always_inline]] void encode(bool bin, std::uint32_t probability) {
     const auto bound =
         static_cast<std::uint32_t>((std::uint64_t{range_} * probability) >> kProbabilityBits);
     if (bin) {
@@ -124,7 +124,7 @@ class BinDecoder {
       shift_in();
   }
 
-  [[nodiscard]] bool decode(std::uint32_t probability) noexcept {
+  [[nodiscard, gnu::always_inline]] bool decode(std::uint32_t probability) noexcept {
     const auto bound =
         static_cast<std::uint32_t>((std::uint64_t{range_} * probability) >> kProbabilityBits);
     const bool bin = code_ < bound;

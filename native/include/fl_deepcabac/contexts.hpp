@@ -12,15 +12,24 @@
 
 #include "fl_deepcabac/bit_model.hpp"
 #include "fl_deepcabac/feature_classes.hpp"
+#include "fl_deepcabac/trellis.hpp"
 
 namespace fl_deepcabac {
 
-// Unary "greater than" bins before the remainder, and prefix bins of the remainder (spec 5.4).
+// Unary "greater than" bins before the remainder, and prefix bins of the remainder (spec 5.3).
 inline constexpr int kGreaterBins = 10;
 inline constexpr int kMaxPrefix = 24;
+// Times that a block of 64 can be halved.
+inline constexpr std::size_t kHalvings = 6;
+
+// Where the contexts of "greater than k" lie: quantiser 1 has its own for k = 1, behind the others.
+[[nodiscard]] constexpr std::size_t greater_index(int k, std::uint32_t quantizer) noexcept {
+  return k == 1 && quantizer != 0 ? std::size_t{kGreaterBins} : static_cast<std::size_t>(k - 1);
+}
 
 // What the contexts of one level depend on; classes are below their bounds above.
 struct LevelFeatures {
+  std::uint32_t quantizer_index;  // of the trellis; 0 without one
   std::uint32_t history_class;    // of the magnitude average
   std::uint32_t spatial_class;    // of the estimate from neighbours, row and column
   std::uint32_t magnitude_class;  // of both together
@@ -38,6 +47,12 @@ struct LevelFeatures {
   std::uint32_t up_signum;          // of the level one row up
 
   // The interface of `LevelView`, which works these out one by one.
+  [[nodiscard]] LevelFeatures under(std::uint32_t quantizer) const noexcept {
+    LevelFeatures features = *this;
+    features.quantizer_index = quantizer;
+    return features;
+  }
+  [[nodiscard]] std::uint32_t quantizer() const noexcept { return quantizer_index; }
   [[nodiscard]] std::uint32_t history() const noexcept { return history_class; }
   [[nodiscard]] std::uint32_t spatial() const noexcept { return spatial_class; }
   [[nodiscard]] std::uint32_t magnitude() const noexcept { return magnitude_class; }
@@ -45,11 +60,19 @@ struct LevelFeatures {
   [[nodiscard]] std::uint32_t left_sign() const noexcept { return left_signum; }
 };
 
-// What the context of "this block holds a non-zero level" depends on.
+// What the contexts of a block depend on.
 struct BlockFeatures {
   bool left_coded;               // the block before is coded
   bool up_coded;                 // the levels one row up are not all zero
   std::uint32_t activity_class;  // of the sum of the block's magnitude averages
+  bool is_sparse;                // few levels are expected: they are found by halving
+};
+
+// What the contexts of a halved run of levels depend on (spec 5.4).
+struct HalfFeatures {
+  std::uint32_t depth;    // of the run: 0 for a block
+  std::uint32_t balance;  // signum class of left minus right, of the sums of magnitude averages
+  bool right_active;      // whether the right half's sum is not zero
 };
 
 // One context, as what a bin is coded with. Profiles with more than one context a bin offer the
@@ -58,7 +81,16 @@ struct PlainEstimate {
   BitModel* model;
 
   [[nodiscard]] std::uint32_t probability() const noexcept { return model->probability(); }
-  void update(bool bin) const noexcept { model->update(bin); }
+  [[gnu::always_inline]] void update(bool bin) const noexcept { model->update(bin); }
+};
+
+// One context of a bin that is about a whole run of levels: rare ones would suffer from a quick
+// estimate.
+struct SteadyEstimate {
+  BitModel* model;
+
+  [[nodiscard]] std::uint32_t probability() const noexcept { return model->probability(); }
+  void update(bool bin) const noexcept { model->update_steadily(bin); }
 };
 
 template <std::size_t n_rows, std::size_t n_columns>
@@ -75,26 +107,11 @@ void visit_all(Models& models, Visitor&& visit) {
   }
 }
 
-// Contexts of the step of a tensor (spec 5.2); the same in every profile.
-struct StepContexts {
-  std::array<BitModel, 2> repeats;  // [a step of the tensor's own is known]
-  std::array<BitModel, kMaxPrefix> prefix;
-  BitModel negative;
-  BitModel has_low_bits;
-
-  // Every model once, in the order of the saved state (spec 10.2).
-  template <class Self, class Visitor>
-  static void visit_models(Self& self, Visitor&& visit) {
-    visit_all(self.repeats, visit);
-    visit_all(self.prefix, visit);
-    visit(self.negative);
-    visit(self.has_low_bits);
-  }
-};
-
 // One context set of the profile "fast": one context a bin (spec 7.3).
 class FastContexts {
  public:
+  static constexpr bool kLooksAtAll = false;
+
   // What the bins of a level look at: each input is asked for by one bin at most, so none is worked
   // out beforehand.
   template <class View>
@@ -102,13 +119,20 @@ class FastContexts {
     return view;
   }
 
-  [[nodiscard]] PlainEstimate tensor_zero() noexcept { return {&tensor_zero_}; }
-  [[nodiscard]] PlainEstimate block_coded(const BlockFeatures& block) noexcept {
+  [[nodiscard]] SteadyEstimate block_coded(const BlockFeatures& block) noexcept {
     return {&block_coded_[block.left_coded][block.up_coded][block.activity_class]};
+  }
+  // Whether the left half of a run that is not all zero holds a level, and whether the right half
+  // does where the left one did.
+  [[nodiscard]] SteadyEstimate left_half(const HalfFeatures& half) noexcept {
+    return {&left_half_[half.depth][half.balance]};
+  }
+  [[nodiscard]] SteadyEstimate right_half(const HalfFeatures& half) noexcept {
+    return {&right_half_[half.depth][half.right_active]};
   }
   template <class Level>
   [[nodiscard]] PlainEstimate significant(const Level& level) noexcept {
-    return {&significant_[level.history()][level.spatial()]};
+    return {&significant_[level.quantizer()][level.history()][level.spatial()]};
   }
   template <class Level>
   [[nodiscard]] PlainEstimate negative(const Level& level) noexcept {
@@ -117,7 +141,7 @@ class FastContexts {
   // Whether the magnitude exceeds `k`, 1 <= k <= kGreaterBins.
   template <class Level>
   [[nodiscard]] PlainEstimate greater(const Level& level, int k) noexcept {
-    return {&greater_[static_cast<std::size_t>(k - 1)][level.magnitude()]};
+    return {&greater_[greater_index(k, level.quantizer())][level.magnitude()]};
   }
   [[nodiscard]] PlainEstimate remainder_prefix(int position) noexcept {
     return {&remainder_prefix_[static_cast<std::size_t>(position)]};
@@ -126,8 +150,9 @@ class FastContexts {
   // Every model once, in the order of the saved state (spec 10.2).
   template <class Self, class Visitor>
   static void visit_models(Self& self, Visitor&& visit) {
-    visit(self.tensor_zero_);
     visit_all(self.block_coded_, visit);
+    visit_all(self.left_half_, visit);
+    visit_all(self.right_half_, visit);
     visit_all(self.significant_, visit);
     visit_all(self.negative_, visit);
     visit_all(self.greater_, visit);
@@ -137,12 +162,14 @@ class FastContexts {
   static void visit_mixers(Self& /*self*/, Visitor&& /*visit*/) {}
 
  private:
-  BitModel tensor_zero_;
   std::array<ModelGrid<2, kActivityClasses>, 2> block_coded_;  // [left coded][up coded][activity]
-  ModelGrid<kHistoryClasses, kSpatialClasses> significant_;    // [history][spatial]
-  ModelGrid<kSignClasses, kSignumClasses> negative_;           // [signed average][left signum]
-  ModelGrid<kGreaterBins, kMagnitudeClasses> greater_;         // [k - 1][magnitude]
-  std::array<BitModel, kMaxPrefix> remainder_prefix_;          // [position in the prefix]
+  ModelGrid<kHalvings, kSignumClasses> left_half_;             // [depth][balance]
+  ModelGrid<kHalvings, 2> right_half_;                         // [depth][right half active]
+  // [quantizer][history][spatial]
+  std::array<ModelGrid<kHistoryClasses, kSpatialClasses>, kQuantizers> significant_;
+  ModelGrid<kSignClasses, kSignumClasses> negative_;        // [signed average][left signum]
+  ModelGrid<kGreaterBins + 1, kMagnitudeClasses> greater_;  // [greater_index][magnitude]
+  std::array<BitModel, kMaxPrefix> remainder_prefix_;       // [position in the prefix]
 };
 
 }  // namespace fl_deepcabac

@@ -41,35 +41,35 @@ consteval std::array<std::uint32_t, 256> make_history_values() {
 }
 inline constexpr auto kHistoryValues = make_history_values();
 
-// Averages of magnitude and of the signed level, one code a weight.
+// Averages of magnitude and of the signed level, in steps, one code a weight.
 struct HistoryView {
   std::span<std::uint8_t> magnitude;
   std::span<std::int8_t> signed_level;
 };
 
-// Move one weight's averages half way to the level just coded (spec 7.4).
+// Move one weight's averages half way to the place just coded, given in half steps (spec 7.4).
 constexpr void update_history(std::uint8_t& magnitude, std::int8_t& signed_level,
-                              std::int32_t level) noexcept {
-  // A level this large saturates both codes, and a smaller bound keeps the sums within 32 bits.
-  constexpr std::int32_t kBound = 1 << 20;
-  const std::int32_t bounded = std::clamp(level, -kBound, kBound);
-  const auto distance = static_cast<std::uint32_t>(bounded < 0 ? -bounded : bounded)
-                        << kHistoryBits;
+                              std::int32_t place) noexcept {
+  // A place this large saturates both codes, and a smaller bound keeps the sums within 32 bits.
+  constexpr std::int32_t kBound = 1 << 21;
+  constexpr std::int32_t kHalfStep = 1 << (kHistoryBits - 1);
+  const std::int32_t moved = std::clamp(place, -kBound, kBound) * kHalfStep;
+  const auto distance = static_cast<std::uint32_t>(moved < 0 ? -moved : moved);
   magnitude = static_cast<std::uint8_t>(
       history_code((kHistoryValues[magnitude] + distance) / 2, kMaxMagnitudeCode));
 
   const std::int32_t old_code = signed_level;
   const auto old_value = static_cast<std::int32_t>(
       history_value(static_cast<std::uint32_t>(old_code < 0 ? -old_code : old_code)));
-  const std::int32_t sum =
-      (old_code < 0 ? -old_value : old_value) + (bounded * (1 << kHistoryBits));
+  const std::int32_t sum = (old_code < 0 ? -old_value : old_value) + moved;
   const auto code = static_cast<std::int32_t>(
       history_code(static_cast<std::uint32_t>(sum < 0 ? -sum : sum) / 2, kMaxSignedCode));
   signed_level = static_cast<std::int8_t>(sum < 0 ? -code : code);
 }
 
-// Move a tensor's averages to its levels.
-void move_history(HistoryView history, std::span<const std::int32_t> levels) noexcept;
+// Move a part's averages to its levels, whose path begins in state 0.
+void move_history(HistoryView history, std::span<const std::int32_t> levels,
+                  bool is_dependent) noexcept;
 
 // Re-express averages after the step of their tensor has changed. Steps are given as float32 bits
 // (spec 7.5).

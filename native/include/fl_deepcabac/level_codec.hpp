@@ -2,9 +2,10 @@
 // A whole update's levels to a payload and back (spec 4 and 5).
 //
 // Each call moves the state it is given from before the packet to after it. On failure the state is
-// unspecified: callers work on a copy and drop it.
+// unspecified: callers work on a copy and drop it. Results are the same for any number of threads.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -16,6 +17,7 @@ namespace fl_deepcabac {
 
 struct CodedLevels {
   std::vector<std::int32_t> levels;   // all tensors end to end
+  std::vector<float> values;          // what they stand for (spec 8)
   std::vector<std::uint8_t> payload;  // filled when encoding
   // Of each tensor: float32 bits of its step, 0 where all its levels are zero.
   std::vector<std::uint32_t> step_bits;
@@ -23,20 +25,36 @@ struct CodedLevels {
   std::vector<std::uint64_t> tensor_costs;
 };
 
+// How the offsets of given levels are fitted: to `values`, at `price` squared steps a bit. Without
+// values offsets stay what they were.
+struct OffsetFit {
+  std::span<const float> values;
+  float price = 0.0F;
+};
+
 // `step_bits`: one a tensor, valid steps. kLengthMismatch, kStepRange and kLevelRange are reported
 // with the position of the first offender: tensor for steps, flat index for levels.
 [[nodiscard]] Result encode_levels(StreamState& state, std::span<const std::int32_t> levels,
-                                   std::span<const std::uint32_t> step_bits, CodedLevels& coded);
+                                   std::span<const std::uint32_t> step_bits, CodedLevels& coded,
+                                   std::size_t n_threads = 1, const OffsetFit& fit = {});
+
+// How `encode_values` chooses levels.
+struct Choice {
+  float price = 0.0F;         // squared steps a bit, finite and not negative
+  bool is_dependent = false;  // by the trellis (spec 5.6)
+  // What the squared error of each value counts, not negative (F_w of DeepCABAC); empty where all
+  // count 1.
+  std::span<const float> importance;
+};
 
 // Quantise by rate and distortion, with the costs of the contexts as they stand, and encode
-// (DeepCABAC). `price`: squared steps a bit, finite and not negative. kNonFinite and kLevelRange
-// are reported with the flat index of the first value that has no level. `importance`: what the
-// squared error of each value counts, not negative (F_w of DeepCABAC); empty where all count 1.
+// (DeepCABAC). kNonFinite and kLevelRange are reported with the flat index of the first value that
+// has no level.
 [[nodiscard]] Result encode_values(StreamState& state, std::span<const float> values,
-                                   std::span<const std::uint32_t> step_bits, float price,
-                                   CodedLevels& coded, std::span<const float> importance = {});
+                                   std::span<const std::uint32_t> step_bits, const Choice& choice,
+                                   CodedLevels& coded, std::size_t n_threads = 1);
 
 [[nodiscard]] Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload,
-                                   CodedLevels& coded);
+                                   CodedLevels& coded, std::size_t n_threads = 1);
 
 }  // namespace fl_deepcabac

@@ -10,6 +10,8 @@
 
 #include "fl_deepcabac/bin_coder.hpp"
 #include "fl_deepcabac/contexts.hpp"
+#include "fl_deepcabac/reconstruction.hpp"
+#include "fl_deepcabac/tensor_contexts.hpp"
 
 namespace fl_deepcabac {
 
@@ -60,29 +62,65 @@ template <class Bins, class PrefixEstimate>
   return base - 1 + bins.code_bypass(value + 1 - base, n_suffix);
 }
 
-// The magnitude of a level that is not zero (spec 5.4).
+// The magnitude of a level that is not zero (spec 5.3).
 template <class Bins, class Contexts, class Inputs>
 [[gnu::always_inline]] inline std::int32_t code_magnitude(Bins& bins, Contexts& contexts,
-                                                          const Inputs& features,
+                                                          const Inputs& inputs,
                                                           std::int32_t magnitude) {
   for (int k = 1; k <= kGreaterBins; ++k) {
-    if (!bins.code(contexts.greater(features, k), magnitude > k)) return k;
+    if (!bins.code(contexts.greater(inputs, k), magnitude > k)) return k;
   }
   const auto remainder = static_cast<std::uint32_t>(magnitude - kGreaterBins - 1);
   const auto prefix = [&](int position) { return contexts.remainder_prefix(position); };
   return static_cast<std::int32_t>(code_exp_golomb(bins, prefix, remainder)) + kGreaterBins + 1;
 }
 
+// A level that is known not to be zero (spec 5.3).
+template <class Bins, class Contexts, class Inputs>
+[[gnu::always_inline]] inline std::int32_t code_nonzero(Bins& bins, Contexts& contexts,
+                                                        const Inputs& inputs, std::int32_t level) {
+  const bool is_negative = bins.code(contexts.negative(inputs), level < 0);
+  const std::int32_t magnitude = code_magnitude(bins, contexts, inputs, level < 0 ? -level : level);
+  return is_negative ? -magnitude : magnitude;
+}
+
 // One level (spec 5.3). Returns it; when decoding, `level` is ignored. Inlined by force, as are the
 // bins: this is the inner loop, and a call a bin costs a third of the speed.
 template <class Bins, class Contexts, class Inputs>
 [[gnu::always_inline]] inline std::int32_t code_level(Bins& bins, Contexts& contexts,
-                                                      const Inputs& features, std::int32_t level) {
-  if (!bins.code(contexts.significant(features), level != 0)) return 0;
-  const bool is_negative = bins.code(contexts.negative(features), level < 0);
-  const std::int32_t magnitude =
-      code_magnitude(bins, contexts, features, level < 0 ? -level : level);
-  return is_negative ? -magnitude : magnitude;
+                                                      const Inputs& inputs, std::int32_t level) {
+  if (!bins.code(contexts.significant(inputs), level != 0)) return 0;
+  return code_nonzero(bins, contexts, inputs, level);
+}
+
+// The offsets of a tensor (spec 5.7): those it had (`own`), those of the tensor before, or new
+// ones, each as a difference from its own. Returns false where one is out of range.
+template <class Bins>
+[[nodiscard]] bool code_offsets(Bins& bins, TensorContexts& contexts, const Offsets& own,
+                                const Offsets& previous, Offsets& offsets) {
+  if (bins.code(PlainEstimate{&contexts.keeps_offsets}, offsets == own)) {
+    offsets = own;
+    return true;
+  }
+  if (bins.code(PlainEstimate{&contexts.copies_offsets}, offsets == previous)) {
+    offsets = previous;
+    return true;
+  }
+  const auto prefix = [&](int position) {
+    return PlainEstimate{&contexts.offset_prefix[static_cast<std::size_t>(position)]};
+  };
+  bool is_valid = true;
+  for (std::size_t i = 0; i < kOffsets; ++i) {
+    const std::int32_t difference = offsets.values[i] - own.values[i];
+    const auto size = static_cast<std::int32_t>(code_exp_golomb(
+        bins, prefix, static_cast<std::uint32_t>(difference < 0 ? -difference : difference)));
+    const bool is_negative = size != 0 && bins.code_bypass(difference < 0 ? 1U : 0U, 1) != 0;
+    const std::int64_t value =
+        std::int64_t{own.values[i]} + (is_negative ? -std::int64_t{size} : size);
+    is_valid = is_valid && value >= -kMaxOffset && value <= kMaxOffset;
+    offsets.values[i] = is_valid ? static_cast<std::int8_t>(value) : std::int8_t{0};
+  }
+  return is_valid;
 }
 
 // What a difference that leads out of the 12 bits above the low 20 decodes to: the bits of a NaN.
@@ -92,7 +130,7 @@ inline constexpr std::uint32_t kNoStep = 0xFFFFFFFF;
 // `previous_bits`: the last step coded in this packet. Returns the bits; what is no valid step is
 // for the caller to reject, kNoStep included.
 template <class Bins>
-std::uint32_t code_step(Bins& bins, StepContexts& contexts, std::uint32_t own_bits,
+std::uint32_t code_step(Bins& bins, TensorContexts& contexts, std::uint32_t own_bits,
                         std::uint32_t previous_bits, std::uint32_t step_bits) {
   constexpr int kLowBits = 20;  // below the exponent and three bits of mantissa
   constexpr std::uint32_t kLowMask = (1U << kLowBits) - 1;

@@ -19,26 +19,35 @@ inline constexpr std::size_t kSignInputs = 3;
 
 class MixedContexts {
  public:
+  static constexpr bool kLooksAtAll = true;
+
   // Every bin of a level looks at most inputs, so all are worked out once.
   template <class View>
   [[nodiscard]] static LevelFeatures inputs_of(const View& view) noexcept {
     return view.features();
   }
 
-  [[nodiscard]] PlainEstimate tensor_zero() noexcept { return plain_.tensor_zero(); }
-  [[nodiscard]] PlainEstimate block_coded(const BlockFeatures& block) noexcept {
+  [[nodiscard]] SteadyEstimate block_coded(const BlockFeatures& block) noexcept {
     return plain_.block_coded(block);
+  }
+  [[nodiscard]] SteadyEstimate left_half(const HalfFeatures& half) noexcept {
+    return plain_.left_half(half);
+  }
+  [[nodiscard]] SteadyEstimate right_half(const HalfFeatures& half) noexcept {
+    return plain_.right_half(half);
   }
   [[nodiscard]] PlainEstimate remainder_prefix(int position) noexcept {
     return plain_.remainder_prefix(position);
   }
 
   [[nodiscard]] MixedEstimate<kMagnitudeInputs> significant(const LevelFeatures& level) noexcept {
-    return mixed_magnitude(level, 0, plain_.significant(level).model);
+    return mixed_magnitude(level, significant_index(level.quantizer_index),
+                           plain_.significant(level).model);
   }
   [[nodiscard]] MixedEstimate<kMagnitudeInputs> greater(const LevelFeatures& level,
                                                         int k) noexcept {
-    return mixed_magnitude(level, static_cast<std::size_t>(k), plain_.greater(level, k).model);
+    return mixed_magnitude(level, greater_index(k, level.quantizer_index),
+                           plain_.greater(level, k).model);
   }
   [[nodiscard]] MixedEstimate<kSignInputs> negative(const LevelFeatures& level) noexcept {
     return {
@@ -71,8 +80,11 @@ class MixedContexts {
   }
 
  private:
-  // Bins that share a layout: "significant" first, then "greater than k".
-  static constexpr std::size_t kMagnitudeBins = 1 + kGreaterBins;
+  // Bins that share a layout: "greater than k", then "significant", of quantiser 0 first.
+  static constexpr std::size_t kMagnitudeBins = kGreaterBins + 1 + kQuantizers;
+  [[nodiscard]] static constexpr std::size_t significant_index(std::uint32_t quantizer) noexcept {
+    return kGreaterBins + 1 + quantizer;
+  }
 
   struct MagnitudeModels {
     ModelGrid<kHistoryClasses, kSignedClasses> by_average;  // [magnitude average][signed average]

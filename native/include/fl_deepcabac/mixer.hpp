@@ -58,6 +58,9 @@ consteval std::array<std::uint16_t, 2 * kMaxLogOdds + 1> make_squash_table() {
 }
 inline constexpr auto kSquash = make_squash_table();
 
+// From this count on a mixer learns at one rate.
+inline constexpr std::uint32_t kSettledMixer = 4096;
+
 // Weights of one mixing decision over n_inputs inputs.
 template <std::size_t n_inputs>
 struct MixerWeights {
@@ -73,7 +76,7 @@ struct MixerWeights {
 
   std::array<std::int32_t, n_inputs> weights =
       filled(kStart);       // units of 2^-16, within +-kMaxWeight
-  std::uint16_t count = 0;  // bins seen, saturating at 2^16 - 1
+  std::uint32_t count = 0;  // bins seen; cut to kSettledMixer before each packet
 
   static constexpr std::array<std::int32_t, n_inputs> filled(std::int32_t value) noexcept {
     std::array<std::int32_t, n_inputs> all{};
@@ -82,7 +85,7 @@ struct MixerWeights {
   }
 
   [[nodiscard]] int shift() const noexcept {
-    const int age = (count >= 64) + (count >= 256) + (count >= 1024) + (count >= 4096);
+    const int age = (count >= 64) + (count >= 256) + (count >= 1024) + (count >= kSettledMixer);
     return kFirstShift + age;
   }
 };
@@ -117,7 +120,7 @@ class MixedEstimate {
           std::clamp<std::int64_t>(moved, -Weights::kMaxWeight, Weights::kMaxWeight));
       models_[i]->update(bin);
     }
-    if (mixer_->count < 0xFFFF) ++mixer_->count;
+    ++mixer_->count;
   }
 
  private:

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantisers that look at no context, and dequantisation (spec 8).
-//
-// The only floating point of the core outside the encoder's rate-distortion choice: one division
-// and one truncation one way, one multiplication the other, each rounded once.
+// Quantisers that look at no context: one division and one truncation, each rounded once.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +13,5 @@ namespace fl_deepcabac {
 // nearest level. Reports kNonFinite or kLevelRange with the index of the first offender.
 [[nodiscard]] Result quantize_uniform(std::span<const float> values, float step, float dead_zone,
                                       std::span<std::int32_t> levels) noexcept;
-
-// values[i] = levels[i] * step, rounded once to float32 (spec 8).
-void dequantize(std::span<const std::int32_t> levels, float step, std::span<float> values) noexcept;
 
 }  // namespace fl_deepcabac

@@ -7,13 +7,15 @@
 // whole.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "fl_deepcabac/bit_cost.hpp"
 #include "fl_deepcabac/contexts.hpp"
+#include "fl_deepcabac/level_syntax.hpp"
+#include "fl_deepcabac/level_target.hpp"
 #include "fl_deepcabac/tensor_walk.hpp"
 
 namespace fl_deepcabac {
@@ -21,25 +23,29 @@ namespace fl_deepcabac {
 // Nearer to zero than to one step: no cost of this coder makes one the better choice often enough
 // to look.
 inline constexpr float kZeroBelow = 0.5F;
+// About what finding a level in a sparse block takes: six halvings (spec 5.4).
+inline constexpr std::uint32_t kPathCost = 6U << kCostBits;
 
 template <class Estimate>
 [[nodiscard]] std::uint32_t estimate_cost(const Estimate& estimate, bool bin) noexcept {
   return bin_cost(bin, estimate.probability());
 }
 
-// Chooses the levels of one tensor, block by block.
+// Cost of a level's being zero or not. In a sparse block zeros are free.
+template <class Contexts, class Inputs>
+[[nodiscard]] std::uint32_t significant_cost(Contexts& contexts, const Inputs& inputs,
+                                             const BlockFeatures& block, bool bin) noexcept {
+  if (block.is_sparse) return bin ? kPathCost : 0;
+  return estimate_cost(contexts.significant(inputs), bin);
+}
+
+// Chooses the levels of one part, block by block.
 template <class Contexts>
 class LevelChooser {
  public:
-  // `importance`: what the squared error of each value counts; empty where all count 1.
-  LevelChooser(Contexts& contexts, TensorWalk& walk, std::span<const float> values,
-               std::span<const float> importance, float step, float price) noexcept
-      : contexts_(contexts),
-        walk_(walk),
-        values_(values),
-        importance_(importance),
-        step_(step),
-        price_(price / (1 << kCostBits)) {}
+  LevelChooser(Contexts& contexts, TensorWalk& walk, const LevelTargets& targets,
+               float price) noexcept
+      : contexts_(contexts), walk_(walk), targets_(targets), price_(price / (1 << kCostBits)) {}
 
   // Fill levels[begin, end), all zero before; whether any is not zero. The walk sees each choice at
   // once.
@@ -47,19 +53,19 @@ class LevelChooser {
                                 std::span<std::int32_t> levels) {
     int n_nonzero = 0;
     for (std::size_t i = begin; i < end; ++i) {
-      const float distance = std::fabs(values_[i]) / step_;
-      if (distance < kZeroBelow) continue;
-      const std::int32_t size = choose_magnitude(Contexts::inputs_of(walk_.level(i)), distance,
-                                                 values_[i] < 0.0F, importance_of(i));
-      levels[i] = values_[i] < 0.0F ? -size : size;
-      walk_.set_level(i, levels[i]);
+      const LevelTarget target = targets_[i];
+      if (target.distance < kZeroBelow) continue;
+      const std::int32_t size =
+          choose_magnitude(Contexts::inputs_of(walk_.level(i)), target, block);
+      levels[i] = target.is_negative ? -size : size;
+      walk_.set_place(i, 2 * levels[i]);
       n_nonzero += size != 0;
     }
     if (n_nonzero == 0) return false;
     if (n_nonzero > kDoubtfulLevels || saving(begin, end, block, levels) > 0.0F) return true;
     for (std::size_t i = begin; i < end; ++i) {
       levels[i] = 0;
-      walk_.set_level(i, 0);
+      walk_.set_place(i, 0);
     }
     return false;
   }
@@ -68,34 +74,32 @@ class LevelChooser {
   // Blocks with more levels than this are never zeroed as a whole.
   static constexpr int kDoubtfulLevels = 2;
 
-  [[nodiscard]] float importance_of(std::size_t i) const noexcept {
-    return importance_.empty() ? 1.0F : importance_[i];
-  }
-
   template <class Inputs>
-  [[nodiscard]] std::int32_t choose_magnitude(const Inputs& features, float distance,
-                                              bool is_negative, float importance) {
-    const auto lower = static_cast<std::int32_t>(distance);
+  [[nodiscard]] std::int32_t choose_magnitude(const Inputs& inputs, const LevelTarget& target,
+                                              const BlockFeatures& block) {
+    const float unshifted = std::max(targets_.unshifted(target.distance), 0.0F);
+    const auto lower = std::min(static_cast<std::int32_t>(unshifted), kMaxLevel - 1);
     // Far out one more step of magnitude costs next to nothing: take the nearest.
     if (lower >= kGreaterBins)
-      return lower + (distance - static_cast<float>(lower) >= 0.5F ? 1 : 0);
+      return lower + (unshifted - static_cast<float>(lower) >= 0.5F ? 1 : 0);
     float best_objective = 0.0F;
     std::int32_t best = -1;  // none yet
-    const auto consider = [&](std::int32_t candidate, std::uint32_t cost) {
-      const float error = distance - static_cast<float>(candidate);
-      const float objective = importance * (error * error) + price_ * static_cast<float>(cost);
+    const auto consider = [&](std::int32_t candidate, float error, std::uint32_t cost) {
+      const float objective =
+          target.importance * (error * error) + price_ * static_cast<float>(cost);
       if (best < 0 || objective < best_objective) {
         best_objective = objective;
         best = candidate;
       }
     };
-    const auto significant = contexts_.significant(features);
-    if (lower <= 1) consider(0, estimate_cost(significant, false));
-    std::uint32_t cost =
-        estimate_cost(significant, true) + estimate_cost(contexts_.negative(features), is_negative);
+    if (lower <= 1)
+      consider(0, target.zero_error, significant_cost(contexts_, inputs, block, false));
+    std::uint32_t cost = significant_cost(contexts_, inputs, block, true) +
+                         estimate_cost(contexts_.negative(inputs), target.is_negative);
     for (std::int32_t k = 1; k <= lower + 1 && k <= kGreaterBins; ++k) {
-      const auto greater = contexts_.greater(features, k);
-      if (k >= lower) consider(k, cost + estimate_cost(greater, false));
+      const auto greater = contexts_.greater(inputs, k);
+      if (k >= lower)
+        consider(k, target.distance - targets_.reach(2 * k), cost + estimate_cost(greater, false));
       cost += estimate_cost(greater, true);
     }
     return best;
@@ -108,24 +112,26 @@ class LevelChooser {
     std::uint32_t cost = estimate_cost(flag, true);
     float less_error = 0.0F;
     for (std::size_t i = begin; i < end; ++i) {
-      cost += level_cost(Contexts::inputs_of(walk_.level(i)), levels[i]);
-      const float distance = values_[i] / step_;
-      const float error = distance - static_cast<float>(levels[i]);
-      less_error += importance_of(i) * (distance * distance - error * error);
+      cost += level_cost(Contexts::inputs_of(walk_.level(i)), levels[i], block);
+      if (levels[i] == 0) continue;
+      const LevelTarget target = targets_[i];
+      const float error =
+          target.distance - targets_.reach(2 * (levels[i] < 0 ? -levels[i] : levels[i]));
+      less_error += target.importance * (target.zero_error * target.zero_error - error * error);
     }
     const std::uint32_t zero_cost = estimate_cost(flag, false);
     return less_error - price_ * (static_cast<float>(cost) - static_cast<float>(zero_cost));
   }
 
   template <class Inputs>
-  [[nodiscard]] std::uint32_t level_cost(const Inputs& features, std::int32_t level) {
-    const auto significant = contexts_.significant(features);
-    if (level == 0) return estimate_cost(significant, false);
-    std::uint32_t cost =
-        estimate_cost(significant, true) + estimate_cost(contexts_.negative(features), level < 0);
+  [[nodiscard]] std::uint32_t level_cost(const Inputs& inputs, std::int32_t level,
+                                         const BlockFeatures& block) {
+    if (level == 0) return significant_cost(contexts_, inputs, block, false);
+    std::uint32_t cost = significant_cost(contexts_, inputs, block, true) +
+                         estimate_cost(contexts_.negative(inputs), level < 0);
     const std::int32_t size = level < 0 ? -level : level;
     for (std::int32_t k = 1; k <= kGreaterBins; ++k) {
-      cost += estimate_cost(contexts_.greater(features, k), size > k);
+      cost += estimate_cost(contexts_.greater(inputs, k), size > k);
       if (size <= k) break;
     }
     return cost;
@@ -133,9 +139,7 @@ class LevelChooser {
 
   Contexts& contexts_;
   TensorWalk& walk_;
-  std::span<const float> values_;
-  std::span<const float> importance_;
-  float step_;
+  const LevelTargets& targets_;
   float price_;  // squared steps per 2^-8 bit
 };
 

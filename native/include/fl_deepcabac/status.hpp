@@ -23,6 +23,7 @@ enum class Status : std::int32_t {
   kPayloadLevelRange = 22,
   kPayloadStepRange = 23,
   kPayloadEnd = 24,
+  kPayloadOffsetRange = 25,
 
   // The saved state contradicts the layout (spec 10).
   kStateTruncated = 30,

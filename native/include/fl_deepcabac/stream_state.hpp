@@ -14,7 +14,9 @@
 #include "fl_deepcabac/contexts.hpp"
 #include "fl_deepcabac/history.hpp"
 #include "fl_deepcabac/mixed_contexts.hpp"
+#include "fl_deepcabac/reconstruction.hpp"
 #include "fl_deepcabac/status.hpp"
+#include "fl_deepcabac/tensor_contexts.hpp"
 
 namespace fl_deepcabac {
 
@@ -50,9 +52,10 @@ struct StreamState {
   Profile profile = Profile::kFast;
   // One alternative a profile; each holds one context set for vectors and one for matrices.
   std::variant<ContextSets<FastContexts>, ContextSets<MixedContexts>> level_contexts;
-  StepContexts step_contexts{};
+  TensorContexts tensor_contexts{};
   // Float32 bits of each tensor's last step; 0 before the first.
   std::vector<std::uint32_t> step_bits;
+  std::vector<Offsets> offsets;                 // of each tensor, as last coded; 0 before the first
   std::vector<std::uint8_t> magnitude_history;  // history codes, all tensors end to end
   std::vector<std::int8_t> signed_history;      // same order, sign and code
 };
