@@ -12,12 +12,12 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.arrays import level_slices
+from fl_deepcabac.arrays import Sensitivity, level_slices, log_sensitivities
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.schema import Schema
 
-__all__ = ["allocate_steps", "round_mantissa", "share_by_size", "unit_steps"]
+__all__ = ["allocate_steps", "move_by_sensitivity", "round_mantissa", "share_by_size", "unit_steps"]
 
 # Steps outside are no steps of the format (spec 9).
 MIN_STEP, MAX_STEP = 2.0**-100, 2.0**100
@@ -26,6 +26,10 @@ FINEST_SHARE = 0.2
 # A step is measured against at least this part of what is to be coded: a residual far larger than
 # the update, as after training has settled, would otherwise take many steps to count.
 LEAST_CARRIED_PART = 0.25
+# Sensitivity makes a step at most so many times finer or coarser than it would be without.
+MOST_FINER, MOST_COARSER = 16.0, 4.0
+# Halvings of the interval that holds the offset of all steps; more than float64 can tell.
+OFFSET_HALVINGS = 64
 # A relative step keeps this many bits of its float32 mantissa, the most significant of 23.
 MANTISSA_BITS = 3
 
@@ -47,14 +51,56 @@ def share_by_size(n_elements: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.maximum(np.sqrt(n_elements / largest), FINEST_SHARE)
 
 
-def allocate_steps(
+def move_by_sensitivity(
+    steps: NDArray[np.float64],
+    log_sensitivity: NDArray[np.float64],
+    n_elements: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Make steps proportional to the inverse square root of the tensors' sensitivity.
+
+    Parameters
+    ----------
+    steps : ndarray, float64, shape (n_tensors,)
+        Without sensitivity; positive.
+    log_sensitivity : ndarray, float64, shape (n_tensors,)
+        Natural logarithm of the mean squared gradient.
+    n_elements : ndarray, int64, shape (n_tensors,)
+        At least 1.
+
+    Returns
+    -------
+    ndarray, float64, shape (n_tensors,)
+        Each within `MOST_FINER` and `MOST_COARSER` of what it was; their geometric mean over all
+        weights is unchanged.
+
+    Notes
+    -----
+    A weight quantised with a step adds sensitivity * step^2 to the loss and -log2(step) to the
+    bits, each up to a constant. The least loss at equal bits has sensitivity * step^2 alike in all
+    tensors: moving bits between two of them gains nothing any more.
+    """
+    if not steps.size:
+        return steps
+    logs, wanted = np.log(steps), -0.5 * log_sensitivity
+    low, high = logs - np.log(MOST_FINER), logs + np.log(MOST_COARSER)
+    below, above = float((low - wanted).min()), float((high - wanted).max())
+    for _ in range(OFFSET_HALVINGS):
+        offset = (below + above) / 2
+        excess = float(n_elements @ (np.clip(wanted + offset, low, high) - logs))
+        below, above = (below, offset) if excess > 0 else (offset, above)
+    moved: NDArray[np.float64] = np.exp(np.clip(wanted + above, low, high))
+    return moved
+
+
+def unit_steps(
     values: NDArray[np.float32],
     *,
     schema: Schema,
     config: CodecConfig,
     own_values: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """Choose the step of every level-coded tensor.
+    sensitivity: Sensitivity | None = None,
+) -> NDArray[np.float64]:
+    """Return the step of every level-coded tensor at a step or relative step of 1.
 
     Parameters
     ----------
@@ -64,44 +110,29 @@ def allocate_steps(
     config : CodecConfig
     own_values : ndarray, float32, shape (n,), optional
         The update without the residual of error feedback, where `values` hold one.
-
-    Returns
-    -------
-    ndarray, float32, shape (n_level_tensors,)
-        In the units of the update, within the bounds of the format.
-
-    Raises
-    ------
-    ConfigError
-        If a pattern of `step_overrides` matches no tensor of the schema.
-    """
-    if config.step is not None:
-        wanted = config.step * _override_factors(schema, config)
-        return np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32)
-    units = unit_steps(values, schema=schema, config=config, own_values=own_values)
-    wanted = float(config.relative_step or 0.0) * units
-    return round_mantissa(np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32))
-
-
-def unit_steps(
-    values: NDArray[np.float32],
-    *,
-    schema: Schema,
-    config: CodecConfig,
-    own_values: NDArray[np.float32] | None = None,
-) -> NDArray[np.float64]:
-    """Return the step of every level-coded tensor at a relative step of 1, not rounded.
-
-    Parameters
-    ----------
-    values, schema, config, own_values
-        As for `allocate_steps`, whose exceptions it raises.
+    sensitivity : mapping of str to float or ndarray, optional
+        Mean squared gradients of some or all level-coded tensors, as for `log_sensitivities`. Those
+        named share out among themselves what they would have had without.
 
     Returns
     -------
     ndarray, float64, shape (n_level_tensors,)
-        Positive. A tensor of zeros is coded without a step and gets 1.
+        Positive, not rounded. A tensor of zeros is coded without a step and gets 1.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern of `step_overrides` matches no tensor of the schema, or sensitivity is given
+        with an absolute step, which leaves nothing to share out.
+    SchemaMismatchError, SensitivityError
+        As `log_sensitivities`.
     """
+    factors = _override_factors(schema, config)
+    if config.step is not None:
+        if sensitivity is not None:
+            expected = "a relative step or a target, with sensitivity"
+            raise ConfigError("step", expected=expected, found=config.step)
+        return factors
     specs = schema.level_tensors
     n_elements = np.array([spec.n_elements for spec in specs], np.int64)
     shares = share_by_size(n_elements) if config.allocation == "size" else np.ones(len(specs))
@@ -110,8 +141,34 @@ def unit_steps(
         # Measured with the residual, steps would grow with what they leave out, and the values of
         # a tensor without heavy tails would never reach a step.
         scales = np.maximum(_scales(own_values, schema), LEAST_CARRIED_PART * scales)
-    units = _override_factors(schema, config) * shares * scales
-    return np.where(scales > 0, units, 1.0)
+    units = shares * scales
+    if sensitivity:
+        known = log_sensitivities(sensitivity, schema)
+        logs = np.array([known.get(spec.name, np.nan) for spec in specs])
+        moved = np.flatnonzero((units > 0) & np.isfinite(units) & ~np.isnan(logs))
+        units[moved] = move_by_sensitivity(units[moved], logs[moved], n_elements[moved])
+    return np.where(scales > 0, factors * units, 1.0)
+
+
+def allocate_steps(units: NDArray[np.float64], *, config: CodecConfig) -> NDArray[np.float32]:
+    """Choose the step of every level-coded tensor where the config gives a step.
+
+    Parameters
+    ----------
+    units : ndarray, float64, shape (n_level_tensors,)
+        From `unit_steps`.
+    config : CodecConfig
+        With a step or a relative step.
+
+    Returns
+    -------
+    ndarray, float32, shape (n_level_tensors,)
+        In the units of the update, within the bounds of the format; relative ones are rounded.
+    """
+    if config.step is not None:
+        return np.clip(config.step * units, MIN_STEP, MAX_STEP).astype(np.float32)
+    wanted = float(config.relative_step or 0.0) * units
+    return round_mantissa(np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32))
 
 
 def _override_factors(schema: Schema, config: CodecConfig) -> NDArray[np.float64]:

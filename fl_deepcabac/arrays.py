@@ -7,25 +7,35 @@ all tensors that are coded as levels, one of bytes for all tensors that travel e
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.errors import ImportanceError, NonFiniteError, SchemaMismatchError
+from fl_deepcabac.errors import (
+    ImportanceError,
+    NonFiniteError,
+    SchemaMismatchError,
+    SensitivityError,
+)
 from fl_deepcabac.schema import Schema, TensorSpec
 
 __all__ = [
+    "Sensitivity",
     "check_update",
     "flatten_importance",
     "flatten_values",
     "join_exact",
     "level_slices",
+    "log_sensitivities",
     "split_exact",
     "unflatten_values",
 ]
 
 Update = Mapping[str, NDArray[np.generic]]
+Sensitivity = Mapping[str, float | NDArray[np.generic]]
 
 
 def check_update(update: Update, schema: Schema) -> dict[str, NDArray[np.generic]]:
@@ -119,29 +129,83 @@ def flatten_importance(importance: Update, schema: Schema) -> NDArray[np.float32
     ImportanceError
         If a value is negative, NaN or infinite.
     """
-    if surplus := sorted(importance.keys() - {spec.name for spec in schema.level_tensors}):
-        raise SchemaMismatchError(
-            f"importance: expected names of level-coded tensors, found {surplus}"
-        )
+    _check_names("importance", importance, schema)
     weights = np.ones(sum(spec.n_elements for spec in schema.level_tensors), np.float32)
     for spec, place in level_slices(schema):
         if spec.name not in importance:
             continue
-        array = np.asarray(importance[spec.name])
-        if array.dtype.kind != "f" or array.shape != spec.shape:
-            raise SchemaMismatchError(
-                f"importance of tensor {spec.name!r}: expected floats of shape {spec.shape}, "
-                f"found {array.dtype.name} of shape {array.shape}"
-            )
-        wide = array.astype(np.float64)
-        is_good = np.isfinite(wide) & (wide >= 0)
-        if not is_good.all():
-            index = tuple(int(i) for i in np.argwhere(~is_good)[0])
-            raise ImportanceError(spec.name, index, float(array[index]))
+        wide = _checked_floats(importance[spec.name], spec, what="importance", shapes=(spec.shape,))
+        if (index := _first_bad(wide)) is not None:
+            raise ImportanceError(spec.name, index, float(wide[index]))
         if (largest := wide.max(initial=0.0)) > 0:
             wide /= largest  # so that no mean overflows
             weights[place] = wide.reshape(-1) / wide.mean()
     return weights
+
+
+def log_sensitivities(sensitivity: Sensitivity, schema: Schema) -> dict[str, float]:
+    """Return the natural logarithm of the mean sensitivity of each tensor that is named.
+
+    Parameters
+    ----------
+    sensitivity : mapping of str to float or ndarray
+        Of some or all level-coded tensors: one number, or floats in the tensor's shape.
+    schema : Schema
+
+    Returns
+    -------
+    dict of str to float
+        Finite. A tensor without elements is left out.
+
+    Raises
+    ------
+    SchemaMismatchError
+        If a name, a shape or a kind of dtype is not that of a level-coded tensor.
+    SensitivityError
+        If a value is negative, NaN or infinite, or all values of a tensor are 0.
+    """
+    _check_names("sensitivity", sensitivity, schema)
+    logarithms = {}
+    for spec in schema.level_tensors:
+        if spec.name not in sensitivity or not spec.n_elements:
+            continue
+        given = sensitivity[spec.name]
+        if isinstance(given, numbers.Real) and not isinstance(given, bool):
+            given = float(given)
+        wide = _checked_floats(given, spec, what="sensitivity", shapes=((), spec.shape))
+        if (index := _first_bad(wide)) is not None:
+            raise SensitivityError(spec.name, index, float(wide[index]))
+        if (largest := float(wide.max())) == 0.0:
+            raise SensitivityError(spec.name, (), 0.0)
+        # Relative to the largest, so that no mean overflows or vanishes.
+        logarithms[spec.name] = math.log(largest) + math.log(float((wide / largest).mean()))
+    return logarithms
+
+
+def _check_names(what: str, given: Mapping[str, object], schema: Schema) -> None:
+    """Refuse names of no level-coded tensor."""
+    if surplus := sorted(given.keys() - {spec.name for spec in schema.level_tensors}):
+        raise SchemaMismatchError(f"{what}: expected names of level-coded tensors, found {surplus}")
+
+
+def _checked_floats(
+    given: object, spec: TensorSpec, *, what: str, shapes: tuple[tuple[int, ...], ...]
+) -> NDArray[np.float64]:
+    """Return what the errors of a tensor count as an array of one of the shapes."""
+    array = np.asarray(given)
+    if array.dtype.kind != "f" or array.shape not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise SchemaMismatchError(
+            f"{what} of tensor {spec.name!r}: expected floats of shape {expected}, "
+            f"found {array.dtype.name} of shape {array.shape}"
+        )
+    return array.astype(np.float64)
+
+
+def _first_bad(wide: NDArray[np.float64]) -> tuple[int, ...] | None:
+    """Return where the first value is that is negative or not finite; None if there is none."""
+    is_good = np.isfinite(wide) & (wide >= 0)
+    return None if is_good.all() else tuple(int(i) for i in np.argwhere(~is_good)[0])
 
 
 def unflatten_values(values: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:

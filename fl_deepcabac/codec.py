@@ -15,8 +15,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.allocation import allocate_steps
+from fl_deepcabac.allocation import allocate_steps, unit_steps
 from fl_deepcabac.arrays import (
+    Sensitivity,
     check_update,
     flatten_importance,
     flatten_values,
@@ -116,6 +117,7 @@ def encode_update(
     state: StreamState,
     importance: Update | None = None,
     residual: Residual | None = None,
+    sensitivity: Sensitivity | None = None,
 ) -> EncodedUpdate:
     """Quantise and code an update against the state of a stream.
 
@@ -134,6 +136,10 @@ def encode_update(
     residual : mapping of str to ndarray, optional
         What earlier packets left out of their updates, from `feedback.find_residual`: added to the
         update before it is coded, while relative steps follow the update alone.
+    sensitivity : mapping of str to float or ndarray, optional
+        Mean squared gradients, positive, one number a tensor or one a weight, of which the mean
+        counts; of any unit. Moves bits between the tensors named: their steps become proportional
+        to its inverse square root (`allocation.move_by_sensitivity`). No decoder needs it.
 
     Returns
     -------
@@ -145,9 +151,10 @@ def encode_update(
         If names, shapes or dtypes differ from the schema, or the state is another model's.
     ConfigError
         If the state has another profile, a pattern of `step_overrides` matches no tensor, or
-        importance is given to a quantiser that weighs no errors.
-    ImportanceError
-        If an importance is negative or not finite.
+        importance is given to a quantiser that weighs no errors, or sensitivity with an absolute
+        step.
+    ImportanceError, SensitivityError
+        If one is negative or not finite, or a tensor's sensitivity is zero.
     BudgetError
         If the config names a target that even a packet of zeros exceeds.
     NonFiniteError
@@ -179,13 +186,22 @@ def encode_update(
         is_fresh=state.is_fresh,
         exact=join_exact(arrays, schema),
     )
-    if (budget := budget_of(config, schema)) is None:
-        coded = code(allocate_steps(values, schema=schema, config=config, own_values=own_values))
+    budget = budget_of(config, schema)
+    units = unit_steps(
+        values,
+        schema=schema,
+        config=config,
+        own_values=own_values if budget is None else None,
+        sensitivity=sensitivity,
+    )
+    if budget is None:
+        coded = code(allocate_steps(units, config=config))
     else:
         coded = code_within(
             budget,
             code,
             values=values,
+            units=units,
             schema=schema,
             config=config,
             state=state.levels,

@@ -20,6 +20,7 @@ __all__ = [
     "LimitExceededError",
     "NonFiniteError",
     "SchemaMismatchError",
+    "SensitivityError",
     "StateMismatchError",
     "TruncatedPacketError",
     "UnsupportedVersionError",
@@ -129,6 +130,27 @@ class ImportanceError(EncodeError):
         super().__init__(
             f"importance of tensor {tensor!r}: expected finite values of at least 0, "
             f"found {value} at index {index}"
+        )
+        self.tensor = tensor
+        self.index = index
+
+
+class SensitivityError(EncodeError):
+    """A sensitivity is negative or not finite, or that of a whole tensor is zero.
+
+    Attributes
+    ----------
+    tensor : str
+        Name of the tensor.
+    index : tuple of int
+        Position of the first such element; empty for a scalar and for a tensor of zeros.
+    """
+
+    def __init__(self, tensor: str, index: tuple[int, ...], value: float) -> None:
+        where = f" at index {index}" if index else ""
+        super().__init__(
+            f"sensitivity of tensor {tensor!r}: expected finite values of at least 0 with a mean "
+            f"above 0, found {value}{where}"
         )
         self.tensor = tensor
         self.index = index

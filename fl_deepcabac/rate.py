@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, round_mantissa, unit_steps
+from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, round_mantissa
 from fl_deepcabac.arrays import level_slices
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.entropy import CodedLevels, LevelState, encode_levels
@@ -71,6 +71,7 @@ def code_within(
     code: Code,
     *,
     values: NDArray[np.float32],
+    units: NDArray[np.float64],
     schema: Schema,
     config: CodecConfig,
     state: LevelState,
@@ -86,6 +87,8 @@ def code_within(
         From steps, float32, one a level-coded tensor, to coded levels.
     values : ndarray, float32, shape (n,)
         All level-coded tensors of the update end to end.
+    units : ndarray, float64, shape (n_level_tensors,)
+        Steps at a relative step of 1, from `allocation.unit_steps`.
     schema : Schema
     config : CodecConfig
     state : LevelState
@@ -112,7 +115,7 @@ def code_within(
     budget wins.
     """
     payload_bits = 8 * (budget - other_bytes)
-    ladder = _Ladder.of(values, schema=schema, config=config, payload_bits=payload_bits)
+    ladder = _Ladder.of(values, units, schema=schema, payload_bits=payload_bits)
     bits_per_level = payload_bits / max(1, values.size)
     search = _Search(
         budget, other_bytes, ladder.finest, ladder.coarsest, slope=_usual_slope(bits_per_level)
@@ -208,9 +211,9 @@ class _Ladder:
     def of(
         cls,
         values: NDArray[np.float32],
+        units: NDArray[np.float64],
         *,
         schema: Schema,
-        config: CodecConfig,
         payload_bits: int,
     ) -> _Ladder:
         """Measure an update."""
@@ -219,7 +222,6 @@ class _Ladder:
         largest = np.minimum(largest, np.finfo(np.float32).max)
         sizes = np.array([place.stop - place.start for place in places], np.float64)
         weights = np.where(largest > 0, sizes, 0.0)
-        units = unit_steps(values, schema=schema, config=config)
         units = np.minimum(units, MAX_STEP)  # not infinite; coding names the value at fault
         floors = np.clip(FINEST_PART * largest, MIN_STEP, MAX_STEP)
         is_used = weights > 0

@@ -7,6 +7,7 @@ a call that raises, the state is what it was.
 
 from __future__ import annotations
 
+from fl_deepcabac.arrays import Sensitivity
 from fl_deepcabac.codec import Arrays, EncodedUpdate, Update, decode_update, encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.feedback import Residual
@@ -138,7 +139,11 @@ class UpdateEncoder(_Stream):
     """
 
     def encode(
-        self, update: Update, importance: Update | None = None, residual: Residual | None = None
+        self,
+        update: Update,
+        importance: Update | None = None,
+        residual: Residual | None = None,
+        sensitivity: Sensitivity | None = None,
     ) -> EncodedUpdate:
         """Code the next update of the stream; see `encode_update`. On failure nothing changes.
 
@@ -152,6 +157,7 @@ class UpdateEncoder(_Stream):
             state=self._state,
             importance=importance,
             residual=residual,
+            sensitivity=sensitivity,
         )
         self._state = encoded.state
         return encoded

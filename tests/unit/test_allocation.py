@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fl_deepcabac as dc
-from fl_deepcabac.allocation import allocate_steps, share_by_size
+from fl_deepcabac.allocation import allocate_steps, share_by_size, unit_steps
 from fl_deepcabac.arrays import flatten_values
 
 SHAPES = {"large": (100, 100), "middle": (50, 50), "small": (10,)}
@@ -22,7 +22,8 @@ def steps_of(scales: dict[str, float], **settings: object) -> dict[str, float]:
     }
     schema = dc.Schema.from_arrays(update)
     config = dc.CodecConfig(**settings)
-    steps = allocate_steps(flatten_values(update, schema), schema=schema, config=config)
+    units = unit_steps(flatten_values(update, schema), schema=schema, config=config)
+    steps = allocate_steps(units, config=config)
     return dict(zip(update, steps.tolist(), strict=True))
 
 
@@ -67,8 +68,8 @@ def test_steps_stay_within_the_format(scale: float) -> None:
 
 def test_schema_without_level_tensors_has_no_steps() -> None:
     schema = dc.Schema.from_arrays({"i": np.zeros(3, np.int8)})
-    steps = allocate_steps(np.zeros(0, np.float32), schema=schema, config=dc.CodecConfig())
-    assert steps.shape == (0,)
+    units = unit_steps(np.zeros(0, np.float32), schema=schema, config=dc.CodecConfig())
+    assert allocate_steps(units, config=dc.CodecConfig()).shape == (0,)
 
 
 def test_overrides_are_factors_and_the_first_match_wins() -> None:
