@@ -125,6 +125,10 @@ bench-more: $(EXTENSION) ## other compressors on the same levels, the worth of a
 	@$(BIN)/python benchmarks/persistence.py $(STREAMS)
 	@$(BIN)/python benchmarks/sparse.py
 
+.PHONY: bench-allocation
+bench-allocation: $(EXTENSION) ## accuracy at equal bytes of the rules that share out steps; Fashion-MNIST, over an hour
+	@$(BIN)/python benchmarks/allocation.py
+
 .PHONY: bench-sizes
 bench-sizes: $(EXTENSION) ## rewrite the ledger of packet sizes, which a test compares
 	@$(BIN)/python benchmarks/size_ledger.py

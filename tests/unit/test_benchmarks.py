@@ -11,6 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import fl_deepcabac as dc
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -79,6 +81,31 @@ def test_a_cut_stream_keeps_its_tensors() -> None:
     first = small.updates[1]["c2.weight"]
     rows, columns, *_ = first.shape
     assert np.array_equal(first, whole.updates[1]["c2.weight"][:rows, :columns])
+
+
+def test_a_rule_in_numbers_is_the_rule_by_name() -> None:
+    make_config = module("allocation").make_config
+    (update,) = module("synthetic").make_stream("3k", 1)
+    schema = dc.Schema.from_arrays(update)
+    by_name, in_numbers, others = (
+        dc.compress(update, make_config(rule, 0.5, schema))
+        for rule in ("size", "size:0.5:0.2", "size:0.5:0.1")
+    )
+    assert by_name == in_numbers != others
+    assert make_config("uncompressed", 0.0, schema) is None
+
+
+def test_rules_are_compared_within_the_same_budget() -> None:
+    allocation = module("allocation")
+    task = allocation.get_task("digits")
+    plan = allocation.replace(task.plan, max_steps=2)
+    setting = allocation.Setting(task, task.load_data(None), plan, 2, 1, 0.5)
+    budget = int(0.1 * 151_306 / 8)
+    for rule in ("uniform", "size", "sensitivity"):
+        outcome = allocation.run(setting, rule, 0.1, 0)
+        assert 0.8 * 2 * budget < outcome.uplink_bytes <= 2 * budget
+        assert len(outcome.accuracies) == 1
+    assert allocation.run(setting, "uncompressed", 0.0, 0).uplink_bytes == 2 * 4 * 151_306
 
 
 def test_levels_are_read_back_from_what_the_decoder_sees() -> None:
