@@ -76,7 +76,7 @@ def main() -> None:
     """Run every stream of a folder through every profile."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=float, nargs="*", help="in the units of the updates")
-    parser.add_argument("--lambdas", type=float, nargs="*", default=[0.1])
+    parser.add_argument("--lambdas", type=float, nargs="*", default=[dc.CodecConfig().rd_lambda])
     parser.add_argument("--profile", choices=["fast", "max"], action="append")
     parser.add_argument("--settings", type=json.loads, default={}, help="more of CodecConfig, JSON")
     arguments = parse_folder(parser)
