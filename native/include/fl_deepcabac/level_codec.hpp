@@ -28,7 +28,9 @@ struct CodedLevels {
 // How the offsets of given levels are fitted: to `values`, at `price` squared steps a bit. Without
 // values offsets stay what they were.
 struct OffsetFit {
-  std::span<const float> values;
+  // Spelt out, so that GCC lets callers leave it out.
+  // NOLINTNEXTLINE(readability-redundant-member-init)
+  std::span<const float> values{};
   float price = 0.0F;
 };
 
@@ -44,7 +46,8 @@ struct Choice {
   bool is_dependent = false;  // by the trellis (spec 5.6)
   // What the squared error of each value counts, not negative (F_w of DeepCABAC); empty where all
   // count 1.
-  std::span<const float> importance;
+  // NOLINTNEXTLINE(readability-redundant-member-init): as above
+  std::span<const float> importance{};
 };
 
 // Quantise by rate and distortion, with the costs of the contexts as they stand, and encode
