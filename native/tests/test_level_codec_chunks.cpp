@@ -48,14 +48,12 @@ void check_any_number_of_threads(Profile profile, const Choice& choice, int n_ro
     CodedLevels sent;
     check(encode_values(after, values, steps, choice, sent, 1).ok(), "values coded");
     const Bytes saved = after.to_bytes();
-    for (const std::size_t n_threads : {2U, 3U, 4U}) {
-      StreamState state = before;
-      CodedLevels repeated;
-      check(encode_values(state, values, steps, choice, repeated, n_threads).ok(), "values coded");
-      check_same(repeated, sent);
-      check(state.to_bytes() == saved, "equal states");
-    }
-    for (const std::size_t n_threads : {1U, 2U, 4U, 9U}) {
+    StreamState threaded = before;
+    CodedLevels repeated;
+    check(encode_values(threaded, values, steps, choice, repeated, 3).ok(), "values coded");
+    check_same(repeated, sent);
+    check(threaded.to_bytes() == saved, "equal states");
+    for (const std::size_t n_threads : {1U, 9U}) {
       StreamState state = before;
       CodedLevels received;
       check(decode_levels(state, sent.payload, received, n_threads).ok(), "a payload to decode");
