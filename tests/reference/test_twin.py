@@ -222,7 +222,10 @@ def sparse_update(tensors: list[Tensor], number: int) -> dict[str, NDArray[np.fl
     return update
 
 
-@pytest.mark.parametrize(("profile", "trellis"), [("fast", True), ("max", False)])
+@pytest.mark.parametrize(
+    ("profile", "trellis"),
+    [("fast", True), pytest.param("max", False, marks=pytest.mark.slow)],
+)
 def test_chunks_are_those_of_the_twin(profile: str, trellis: bool) -> None:
     # The first chunk ends within a row of "b", the second within "c".
     shapes = {"a": (7, 3), "b": (301, 1001), "c": (480_000,), "d": (40, 90)}
