@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which float32 values a step may have (spec 9).
 //
-// Within these bounds every product of a step and a level is a normal float32, so dequantisation
+// Within these bounds every product of a step and a level is a normal float32, so reconstruction
 // never overflows and never depends on how a processor treats subnormal numbers.
 #pragma once
 
