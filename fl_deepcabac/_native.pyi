@@ -16,13 +16,16 @@ class StreamState:
     def to_bytes(self) -> bytes: ...
     def load_bytes(self, arg0: bytes, /) -> StreamState: ...
 
-# Payload, all levels, their values, step of each tensor, its cost in 2^-8 bit, state after.
+# Payload, all levels if wanted, their values; of each tensor its step, its cost in 2^-8 bit, the
+# number of its levels that are not zero, its squared error; state after.
 _Coded = tuple[
     bytes,
     NDArray[np.int32],
     NDArray[np.float32],
     NDArray[np.float32],
     NDArray[np.uint64],
+    NDArray[np.uint64],
+    NDArray[np.float64],
     StreamState,
 ]
 
@@ -33,6 +36,7 @@ def encode_levels(
     values: NDArray[np.float32],
     price: float,
     threads: int,
+    wants_levels: bool,
 ) -> _Coded: ...
 def encode_values(
     state: StreamState,
@@ -42,8 +46,11 @@ def encode_values(
     dependent: bool,
     importance: NDArray[np.float32],
     threads: int,
+    wants_levels: bool,
 ) -> _Coded: ...
-def decode_levels(state: StreamState, payload: bytes, threads: int) -> _Coded: ...
+def decode_levels(
+    state: StreamState, payload: bytes, threads: int, wants_levels: bool
+) -> _Coded: ...
 def quantize_uniform(
     values: NDArray[np.float32], step: float, dead_zone: float
 ) -> NDArray[np.int32]: ...

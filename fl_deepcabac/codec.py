@@ -49,9 +49,9 @@ from fl_deepcabac.quantize import quantize
 from fl_deepcabac.rate import budget_of, code_within
 from fl_deepcabac.report import (
     UpdateReport,
+    level_errors,
     report_exact,
     report_levels,
-    root_mean_square_error,
 )
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
@@ -174,8 +174,15 @@ def encode_update(
         arrays = carry_residual(arrays, residual, schema)
         values = flatten_values(arrays, schema)
     weights = None if importance is None else _weights(importance, schema, config)
+    budget = budget_of(config, schema)
     code = partial(
-        _quantise_and_code, values, weights=weights, schema=schema, config=config, state=state
+        _quantise_and_code,
+        values,
+        weights=weights,
+        schema=schema,
+        config=config,
+        state=state,
+        wants_levels=budget is not None,
     )
     write = partial(
         write_packet,
@@ -186,7 +193,6 @@ def encode_update(
         is_fresh=state.is_fresh,
         exact=join_exact(arrays, schema),
     )
-    budget = budget_of(config, schema)
     units = unit_steps(
         values,
         schema=schema,
@@ -211,7 +217,10 @@ def encode_update(
     decoded = _reconstruct(coded, schema) | {
         spec.name: np.array(arrays[spec.name], dtype=spec.dtype) for spec in schema.exact_tensors
     }
-    report = _report(coded, schema, len(packet), len(coded.payload), decoded, arrays)
+    # The uniform quantiser gives the core levels only.
+    known = None if config.quantizer == "uniform" else coded.squared_errors
+    errors = level_errors(schema, arrays, decoded, squared_errors=known)
+    report = _report(coded, schema, len(packet), len(coded.payload), decoded, errors)
     after = state.after(packet, coded.state)
     return EncodedUpdate(packet, report, _in_order(decoded, schema), after)
 
@@ -266,6 +275,7 @@ def _quantise_and_code(
     schema: Schema,
     config: CodecConfig,
     state: StreamState,
+    wants_levels: bool,
     price_factor: float = 1.0,
 ) -> CodedLevels:
     """Choose levels as the config says and code them; name the tensor when a value is too large."""
@@ -280,6 +290,7 @@ def _quantise_and_code(
                 trellis=config.uses_trellis,
                 importance=weights,
                 threads=config.threads,
+                wants_levels=wants_levels,
             )
         dead_zone = config.dead_zone if config.quantizer == "deadzone" else 0.5
         levels = np.empty(values.size, np.int32)
@@ -294,6 +305,7 @@ def _quantise_and_code(
             values=values if config.quantizer == "deadzone" else None,
             rd_lambda=config.rd_lambda,
             threads=config.threads,
+            wants_levels=wants_levels,
         )
     except LevelCoderError as error:
         position = begin + error.position
@@ -362,21 +374,17 @@ def _report(
     packet_bytes: int,
     payload_bytes: int,
     decoded: Arrays,
-    original: Arrays | None = None,
+    errors: Mapping[str, float] | None = None,
 ) -> UpdateReport:
-    """Say what the packet cost, and what it left out where the original is at hand."""
+    """Say what the packet cost, and what it left out where that is known."""
     exact_bytes = packet_bytes - payload_bytes - HEADER_BYTES
     reports = report_exact(schema, n_bytes=exact_bytes, arrays=decoded) | report_levels(
         schema,
         n_bytes=payload_bytes,
-        levels=coded.levels,
+        n_nonzeros=coded.n_nonzeros,
         steps=coded.steps,
         costs=coded.costs,
-        errors={
-            spec.name: root_mean_square_error(original[spec.name], decoded[spec.name])
-            for spec in schema.level_tensors
-            if original is not None
-        },
+        errors=errors or {},
     )
     tensors = tuple(reports[spec.name] for spec in schema.tensors)
     return UpdateReport(tensors, packet_bytes, HEADER_BYTES, schema.raw_bytes)

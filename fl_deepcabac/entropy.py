@@ -39,6 +39,7 @@ PAYLOAD_FAULTS = {
     23: ("payload", "a step in [2**-100, 2**100]", "one outside"),
     24: ("payload", "the shortest ending", "another"),
     25: ("payload", "offsets in [-127, 127]", "one outside"),
+    26: ("payload", "the length of a codeword in its shortest form", "another"),
     31: ("saved state", "the end after the history", "more bytes"),
     32: ("saved state", "version 1 of the level state", "another"),
     33: ("saved state", "the tensors and the profile of this stream", "others"),
@@ -96,14 +97,20 @@ class CodedLevels:
     ----------
     payload : bytes
         Empty when decoding.
-    levels : ndarray, int32, shape (n,)
-        All tensors end to end. Unit: steps; in packets of the trellis, those of a quantiser.
+    levels : ndarray, int32, shape (n,) or (0,)
+        All tensors end to end, where they were asked for. Unit: steps; in packets of the trellis,
+        those of a quantiser.
     values : ndarray, float32, shape (n,)
         What the levels stand for (spec 8).
     steps : ndarray, float32, shape (n_tensors,)
         0 for a tensor whose levels are all zero.
     costs : ndarray, uint64, shape (n_tensors,)
         Information in each tensor's bins. Unit: 2^-8 bit.
+    n_nonzeros : ndarray, uint64, shape (n_tensors,)
+        Levels of each tensor that are not zero.
+    squared_errors : ndarray, float64, shape (n_tensors,)
+        Sum over each tensor of the squared differences between `values` and those encoded; 0 where
+        none were given.
     state : LevelState
         The state after the packet.
     """
@@ -113,6 +120,8 @@ class CodedLevels:
     values: NDArray[np.float32]
     steps: NDArray[np.float32]
     costs: NDArray[np.uint64]
+    n_nonzeros: NDArray[np.uint64]
+    squared_errors: NDArray[np.float64]
     state: LevelState
 
 
@@ -124,6 +133,7 @@ def encode_levels(
     values: NDArray[np.float32] | None = None,
     rd_lambda: float = 0.0,
     threads: int = 1,
+    wants_levels: bool = False,
 ) -> CodedLevels:
     """Entropy-code levels that are already chosen.
 
@@ -139,6 +149,8 @@ def encode_levels(
         Price of a bit in squared steps, for offsets.
     threads : int
         At most so many at work; the packet is the same.
+    wants_levels : bool
+        Whether the result has `levels`.
 
     Returns
     -------
@@ -155,7 +167,14 @@ def encode_levels(
     """
     targets = np.empty(0, np.float32) if values is None else values
     return _run_encoder(
-        _native.encode_levels, state.handle, levels, steps, targets, rd_lambda, threads
+        _native.encode_levels,
+        state.handle,
+        levels,
+        steps,
+        targets,
+        rd_lambda,
+        threads,
+        wants_levels,
     )
 
 
@@ -168,6 +187,7 @@ def encode_values(
     trellis: bool = False,
     importance: NDArray[np.float32] | None = None,
     threads: int = 1,
+    wants_levels: bool = False,
 ) -> CodedLevels:
     """Choose levels by rate and distortion with the live costs of the contexts, and code them.
 
@@ -185,6 +205,8 @@ def encode_values(
         What the squared error of each value counts, at least 0; None lets all count 1.
     threads : int
         At most so many at work; the packet is the same.
+    wants_levels : bool
+        Whether the result has `levels`.
 
     Returns
     -------
@@ -202,12 +224,25 @@ def encode_values(
     """
     weights = np.empty(0, np.float32) if importance is None else importance
     return _run_encoder(
-        _native.encode_values, state.handle, values, steps, rd_lambda, trellis, weights, threads
+        _native.encode_values,
+        state.handle,
+        values,
+        steps,
+        rd_lambda,
+        trellis,
+        weights,
+        threads,
+        wants_levels,
     )
 
 
 def decode_levels(
-    state: LevelState, payload: bytes, *, offset: int = 0, threads: int = 1
+    state: LevelState,
+    payload: bytes,
+    *,
+    offset: int = 0,
+    threads: int = 1,
+    wants_levels: bool = False,
 ) -> CodedLevels:
     """Decode what `encode_levels` or `encode_values` coded against an equal state.
 
@@ -219,6 +254,8 @@ def decode_levels(
         Where the payload begins in its packet; faults are reported from there.
     threads : int
         At most so many at work.
+    wants_levels : bool
+        Whether the result has `levels`.
 
     Returns
     -------
@@ -234,23 +271,28 @@ def decode_levels(
     The GIL is released. Allocates by the schema alone, whatever the payload says.
     """
     try:
-        coded = _native.decode_levels(state.handle, payload, threads)
+        coded = _coded_levels(_native.decode_levels(state.handle, payload, threads, wants_levels))
     except _native.StatusError as error:
         raise _decode_error(*error.args, available=len(payload), offset=offset) from None
-    _, levels, values, steps, costs, handle = coded
-    if payload and not levels.size:
-        # The core reads four bytes before the first bin and so cannot miss them.
+    if payload and not coded.values.size:
+        # The core reads eight bytes before the first bin and so cannot miss them.
         raise _decode_error(21, 0, available=len(payload), offset=offset)
-    return CodedLevels(b"", levels, values, steps, costs, LevelState(handle))
+    return coded
 
 
 def _run_encoder(encode, *arguments) -> CodedLevels:  # type: ignore[no-untyped-def]
     """Call one of the core's encoders and wrap what it returns."""
     try:
-        payload, levels, values, steps, costs, handle = encode(*arguments)
+        return _coded_levels(encode(*arguments))
     except _native.StatusError as error:
         raise LevelCoderError(*error.args) from None
-    return CodedLevels(payload, levels, values, steps, costs, LevelState(handle))
+
+
+def _coded_levels(coded: _native._Coded) -> CodedLevels:
+    payload, levels, values, steps, costs, n_nonzeros, squared_errors, handle = coded
+    return CodedLevels(
+        payload, levels, values, steps, costs, n_nonzeros, squared_errors, LevelState(handle)
+    )
 
 
 def _decode_error(code: int, position: int, *, available: int, offset: int = 0) -> DecodeError:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.arrays import level_slices
 from fl_deepcabac.schema import Schema
 
 __all__ = [
     "TensorReport",
     "UpdateReport",
+    "level_errors",
     "report_exact",
     "report_levels",
     "root_mean_square_error",
@@ -160,7 +160,7 @@ def report_levels(
     schema: Schema,
     *,
     n_bytes: int,
-    levels: NDArray[np.int32],
+    n_nonzeros: NDArray[np.uint64],
     steps: NDArray[np.float32],
     costs: NDArray[np.uint64],
     errors: Mapping[str, float],
@@ -172,8 +172,8 @@ def report_levels(
     schema : Schema
     n_bytes : int
         Of the payload.
-    levels : ndarray, int32, shape (n,)
-        All level-coded tensors end to end.
+    n_nonzeros : ndarray, uint64, shape (n_tensors,)
+        Levels of each tensor that are not zero.
     steps : ndarray, float32, shape (n_tensors,)
     costs : ndarray, uint64, shape (n_tensors,)
         Information in each tensor's bins, in any unit.
@@ -181,18 +181,45 @@ def report_levels(
         RMSE by tensor; empty on the decoder's side.
     """
     shares = share_bytes(n_bytes, costs.tolist())
-    rows = zip(level_slices(schema), steps.tolist(), shares, strict=True)
+    rows = zip(schema.level_tensors, n_nonzeros.tolist(), steps.tolist(), shares, strict=True)
     return {
         spec.name: TensorReport(
             name=spec.name,
             n_elements=spec.n_elements,
             n_bytes=share,
-            n_nonzero=int(np.count_nonzero(levels[place])),
+            n_nonzero=n_nonzero,
             rmse=errors.get(spec.name),
             step=step or None,
         )
-        for (spec, place), step, share in rows
+        for spec, n_nonzero, step, share in rows
     }
+
+
+def level_errors(
+    schema: Schema,
+    original: Mapping[str, NDArray[np.generic]],
+    decoded: Mapping[str, NDArray[np.generic]],
+    *,
+    squared_errors: NDArray[np.float64] | None,
+) -> dict[str, float]:
+    """Return the RMSE of each level-coded tensor.
+
+    Parameters
+    ----------
+    schema : Schema
+    original, decoded : mapping of str to ndarray
+        The tensors of the schema.
+    squared_errors : ndarray, float64, shape (n_tensors,), optional
+        What the core found, in float32: good for tensors of that dtype, while others are rounded
+        once more. None where it has not seen the values.
+    """
+    errors = {}
+    for number, spec in enumerate(schema.level_tensors):
+        if squared_errors is not None and spec.dtype == "float32":
+            errors[spec.name] = math.sqrt(squared_errors[number] / max(1, spec.n_elements))
+        else:
+            errors[spec.name] = root_mean_square_error(original[spec.name], decoded[spec.name])
+    return errors
 
 
 def root_mean_square_error(original: NDArray[np.generic], decoded: NDArray[np.generic]) -> float:

@@ -15,6 +15,7 @@
 #include <span>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -78,6 +79,19 @@ py::array_t<T> array_of(const std::vector<U>& values) {
                         reinterpret_cast<const T*>(values.data()));
 }
 
+// An array that owns what was a vector, without a copy.
+template <class Vector>
+py::array_t<typename Vector::value_type> moved_into_array(Vector&& values) {
+  auto owned = std::make_unique<std::remove_cvref_t<Vector>>(std::forward<Vector>(values));
+  const auto n_values = static_cast<py::ssize_t>(owned->size());
+  auto* first = owned->data();
+  const py::capsule owner(owned.get(), [](void* pointer) {
+    delete static_cast<std::remove_cvref_t<Vector>*>(pointer);
+  });
+  (void)owned.release();
+  return py::array_t<typename Vector::value_type>(n_values, first, owner);
+}
+
 StateHandle make_state(const std::vector<std::pair<std::uint32_t, std::uint32_t>>& shapes,
                        int profile) {
   std::vector<TensorShape> tensor_shapes;
@@ -101,8 +115,9 @@ StateHandle load_state(const StateHandle& like, const py::bytes& saved) {
 
 // Runs `call(state, coded)` on a copy of the state, without the GIL.
 template <class Call>
-std::pair<CodedLevels, StateHandle> run_on_copy(const StateHandle& before, Call&& call) {
+py::tuple run_on_copy(const StateHandle& before, bool wants_levels, Call&& call) {
   CodedLevels coded;
+  coded.wants_levels = wants_levels;
   std::shared_ptr<StreamState> state;
   Result result;
   {
@@ -111,46 +126,41 @@ std::pair<CodedLevels, StateHandle> run_on_copy(const StateHandle& before, Call&
     result = call(*state, coded);
   }
   throw_unless_ok(result);
-  return {std::move(coded), std::move(state)};
-}
-
-py::tuple to_python(const CodedLevels& coded, const StateHandle& state) {
-  return py::make_tuple(to_python(coded.payload), array_of<std::int32_t>(coded.levels),
-                        array_of<float>(coded.values), array_of<float>(coded.step_bits),
-                        array_of<std::uint64_t>(coded.tensor_costs), state);
+  return py::make_tuple(to_python(coded.payload), moved_into_array(std::move(coded.levels)),
+                        moved_into_array(std::move(coded.values)), array_of<float>(coded.step_bits),
+                        array_of<std::uint64_t>(coded.tensor_costs),
+                        array_of<std::uint64_t>(coded.tensor_nonzeros),
+                        array_of<double>(coded.tensor_errors), std::move(state));
 }
 
 py::tuple py_encode_levels(const StateHandle& before, const LevelArray& levels,
                            const FloatArray& steps, const FloatArray& values, float price,
-                           std::size_t threads) {
+                           std::size_t threads, bool wants_levels) {
   const auto level_span = span_of(levels);
   const OffsetFit fit{span_of(values), price};
   const auto bits = bits_of(steps);
-  auto [coded, state] = run_on_copy(before, [&](StreamState& copy, CodedLevels& out) {
+  return run_on_copy(before, wants_levels, [&](StreamState& copy, CodedLevels& out) {
     return encode_levels(copy, level_span, bits, out, threads, fit);
   });
-  return to_python(coded, state);
 }
 
 py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
                            const FloatArray& steps, float price, bool dependent,
-                           const FloatArray& importance, std::size_t threads) {
+                           const FloatArray& importance, std::size_t threads, bool wants_levels) {
   const auto value_span = span_of(values);
   const Choice choice{price, dependent, span_of(importance)};
   const auto bits = bits_of(steps);
-  auto [coded, state] = run_on_copy(before, [&](StreamState& copy, CodedLevels& out) {
+  return run_on_copy(before, wants_levels, [&](StreamState& copy, CodedLevels& out) {
     return encode_values(copy, value_span, bits, choice, out, threads);
   });
-  return to_python(coded, state);
 }
 
-py::tuple py_decode_levels(const StateHandle& before, const py::bytes& payload,
-                           std::size_t threads) {
+py::tuple py_decode_levels(const StateHandle& before, const py::bytes& payload, std::size_t threads,
+                           bool wants_levels) {
   const auto bytes = span_of(payload);
-  auto [coded, state] = run_on_copy(before, [&](StreamState& copy, CodedLevels& out) {
+  return run_on_copy(before, wants_levels, [&](StreamState& copy, CodedLevels& out) {
     return decode_levels(copy, bytes, out, threads);
   });
-  return to_python(coded, state);
 }
 
 LevelArray py_quantize_uniform(const FloatArray& values, float step, float dead_zone) {
@@ -206,12 +216,12 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
       });
   module.def("encode_levels", &py_encode_levels, py::arg("state"), py::arg("levels").noconvert(),
              py::arg("steps").noconvert(), py::arg("values").noconvert(), py::arg("price"),
-             py::arg("threads"));
+             py::arg("threads"), py::arg("wants_levels"));
   module.def("encode_values", &py_encode_values, py::arg("state"), py::arg("values").noconvert(),
              py::arg("steps").noconvert(), py::arg("price"), py::arg("dependent"),
-             py::arg("importance").noconvert(), py::arg("threads"));
+             py::arg("importance").noconvert(), py::arg("threads"), py::arg("wants_levels"));
   module.def("decode_levels", &py_decode_levels, py::arg("state"), py::arg("payload"),
-             py::arg("threads"));
+             py::arg("threads"), py::arg("wants_levels"));
   module.def("quantize_uniform", &py_quantize_uniform, py::arg("values").noconvert(),
              py::arg("step"), py::arg("dead_zone"));
 }

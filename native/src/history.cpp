@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/history.hpp"
 
-#include "fl_deepcabac/trellis.hpp"
-
 namespace fl_deepcabac {
 namespace {
 
@@ -49,43 +47,15 @@ consteval bool halves_every_value() {
 }
 static_assert(halves_every_value());
 
-// What `update_history` does for a level of zero, for a run of them.
-void decay(std::span<std::uint8_t> magnitudes, std::span<std::int8_t> signed_levels) noexcept {
-  for (std::uint8_t& code : magnitudes)
+}  // namespace
+
+void decay_history(HistoryView history) noexcept {
+  for (std::uint8_t& code : history.magnitude)
     code = halved_code(code);
-  for (std::int8_t& code : signed_levels) {
+  for (std::int8_t& code : history.signed_level) {
     const auto size = static_cast<std::uint8_t>(code < 0 ? -code : code);
     const auto halved = static_cast<std::int8_t>(halved_code(size));
     code = static_cast<std::int8_t>(code < 0 ? -halved : halved);
-  }
-}
-
-}  // namespace
-
-void move_history(HistoryView history, std::span<const std::int32_t> levels,
-                  bool is_dependent) noexcept {
-  // Most levels are zero: all averages of a run decay at once, and the few others are then put
-  // right from a copy of what they were.
-  constexpr std::size_t kRun = 64;
-  std::array<std::uint8_t, kRun> magnitudes{};
-  std::array<std::int8_t, kRun> signed_levels{};
-  TrellisPath path(is_dependent);
-  for (std::size_t begin = 0; begin < levels.size(); begin += kRun) {
-    const std::size_t length = std::min(kRun, levels.size() - begin);
-    const auto magnitude = history.magnitude.subspan(begin, length);
-    const auto signed_level = history.signed_level.subspan(begin, length);
-    std::copy(magnitude.begin(), magnitude.end(), magnitudes.begin());
-    std::copy(signed_level.begin(), signed_level.end(), signed_levels.begin());
-    decay(magnitude, signed_level);
-    for (std::size_t i = 0; i < length; ++i) {
-      const std::int32_t level = levels[begin + i];
-      const std::int32_t place = place_of(level, path.quantizer());
-      if (is_dependent) path.advance(level);
-      if (level == 0) continue;
-      update_history(magnitudes[i], signed_levels[i], place);
-      magnitude[i] = magnitudes[i];
-      signed_level[i] = signed_levels[i];
-    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include "fl_deepcabac/parts.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "fl_deepcabac/tensor_walk.hpp"
 
@@ -19,7 +20,9 @@ std::vector<Chunk> divide(std::span<const TensorShape> shapes) {
   std::size_t n_levels = 0;
   for (const TensorShape& shape : shapes)
     n_levels += shape.n_levels();
-  const std::size_t n_chunks = std::clamp<std::size_t>(n_levels / kLeastChunk, 1, kMostChunks);
+  // Powers of two, so that two or four threads have equal shares.
+  const std::size_t n_chunks =
+      std::min(std::bit_floor(std::max<std::size_t>(n_levels / kLeastChunk, 1)), kMostChunks);
 
   std::vector<Chunk> chunks(n_chunks);
   std::size_t chunk = 0;
@@ -38,7 +41,8 @@ std::vector<Chunk> divide(std::span<const TensorShape> shapes) {
         if (within < n_tensor) end = within / kBlockLevels * kBlockLevels;
       }
       if (end > done) {
-        const auto column = static_cast<std::uint32_t>(done % shapes[tensor].n_columns);
+        const auto column =
+            static_cast<std::uint32_t>(done % joined_columns(shapes[tensor].n_columns));
         chunks[chunk].push_back({tensor, tensor_begin + done, end - done, column});
         done = end;
       }

@@ -38,10 +38,11 @@ Result fault_at(const ByteReader& reader) {
 Result read_contexts(StreamState& state, ByteReader& reader) {
   bool is_valid = true;
   const auto read_model = [&](BitModel& model) {
-    model.fast = reader.read_u32();
-    model.slow = reader.read_u32();
-    model.count = reader.read_u8();
-    is_valid = is_valid && std::max(model.fast, model.slow) < (1U << kEstimateBits);
+    const std::uint32_t fast = reader.read_u32();
+    const std::uint32_t slow = reader.read_u32();
+    model = BitModel(fast, slow, reader.read_u8());
+    is_valid =
+        is_valid && std::min(fast, slow) >= kLeastEstimate && std::max(fast, slow) <= kMostEstimate;
   };
   const auto read_mixer = [&](auto& mixer) {
     for (std::int32_t& weight : mixer.weights) {
@@ -80,9 +81,9 @@ std::vector<std::uint8_t> StreamState::to_bytes() const {
   writer.write_u32(static_cast<std::uint32_t>(shapes.size()));
   writer.write_u64(n_levels());
   const auto write_model = [&](const BitModel& model) {
-    writer.write_u32(model.fast);
-    writer.write_u32(model.slow);
-    writer.write_u8(static_cast<std::uint8_t>(std::min(model.count, kSettled)));
+    writer.write_u32(model.fast());
+    writer.write_u32(model.slow());
+    writer.write_u8(static_cast<std::uint8_t>(std::min(model.count(), kSettled)));
   };
   const auto write_mixer = [&](const auto& mixer) {
     for (const std::int32_t weight : mixer.weights)

@@ -19,10 +19,6 @@ struct History {
   HistoryView view() { return {magnitude, signed_level}; }
 };
 
-inline std::uint32_t capped(std::uint32_t value, std::uint32_t n_classes) {
-  return std::min(half_octave(value), n_classes - 1);
-}
-
 // Where a walk begins.
 struct Setting {
   std::uint32_t first_column = 0;
@@ -35,62 +31,73 @@ inline TensorWalk walk_of(TensorShape shape, History& history, const Setting& se
           TrellisPath(setting.is_dependent)};
 }
 
-// Spec 7.2 with signed indices and no shortcuts.
+// H and C of spec 7.2, from its words.
+inline std::uint32_t slow_half_octave(std::int64_t value) {
+  if (value < 2) return static_cast<std::uint32_t>(value);
+  std::int64_t t = 0;
+  while (value >> (t + 1) != 0)
+    ++t;
+  return static_cast<std::uint32_t>(1 + 2 * t + ((value >> (t - 1)) & 1));
+}
+inline std::uint32_t capped(std::int64_t value, std::uint32_t n_classes) {
+  return std::min(slow_half_octave(value), n_classes - 1);
+}
+
+// Spec 7.2 with signed indices and no shortcuts: nothing is clipped to a table, kept in a window or
+// worked out for a block at once. Numbers have 64 bits, and shifts of negative ones are floors.
 class SlowWalk {
  public:
   SlowWalk(TensorShape shape, const Setting& setting, const History& history)
-      : shape_(shape),
-        stride_(std::max<std::int64_t>(shape.n_columns, 2)),
+      : has_columns_(shape.n_rows > 1),
+        is_dependent_(setting.is_dependent),
         first_column_(setting.first_column),
         history_(history),
-        path_(setting.is_dependent),
         places_(history.magnitude.size(), 0),
-        column_(shape.n_columns, 0),
-        row_(static_cast<std::uint32_t>(setting.row_scale)) {}
+        row_(setting.row_scale) {
+    while (width_ < 72)
+      width_ += shape.n_columns;
+    column_.assign(static_cast<std::size_t>(width_), 0);
+  }
 
   void set_level(std::size_t i, std::int32_t level) {
-    places_[i] = std::clamp(place_of(level, path_.quantizer()), -127, 127);
-    path_.advance(level);
+    const std::int64_t sign = level > 0 ? 1 : (level < 0 ? -1 : 0);
+    places_[i] = std::clamp<std::int64_t>(2 * std::int64_t{level} - sign * quantizer(), -127, 127);
+    advance(level);
   }
 
   [[nodiscard]] LevelFeatures level_features(std::size_t index) const {
     const auto i = static_cast<std::int64_t>(index);
-    const std::uint32_t left = 2 * M(i - 1) + M(i - 2);
-    const std::uint32_t up = 2 * M(i - stride_) + M(i - stride_ - 1) + M(i - stride_ + 1);
-    const std::uint32_t K = shape_.n_rows > 1 ? 8 * column_[column_of(index)] : 0;
-    const std::uint32_t R = 3 * row_;
-    const std::uint32_t spatial = (K + R + 13 * (left + up)) >> 5;
-    const std::uint32_t a = average(i);
-    const std::size_t before = index == 0 ? index : index - 1;
-    const std::size_t after = index + 1 == places_.size() ? index : index + 1;
-    const int around = (history_.signed_level[before] + history_.signed_level[after]) / 2;
-    return {.quantizer_index = path_.quantizer(),
-            .history_class = capped(a, 24),
+    const auto last = static_cast<std::int64_t>(places_.size()) - 1;
+    const std::int64_t left = 2 * M(i - 1) + M(i - 2);
+    const std::int64_t up = 2 * M(i - width_) + M(i - width_ - 1) + M(i - width_ + 1);
+    const std::int64_t K = has_columns_ ? column_[column_of(index)] : 0;
+    const std::int64_t R = (3 * row_) >> 3;
+    const std::int64_t spatial = (K + R + ((13 * up) >> 3) + ((13 * left) >> 3)) >> 2;
+    const std::int64_t before = std::max<std::int64_t>(i - 1, 0);
+    const std::int64_t after = std::min(i + 1, last);
+    return {.quantizer_index = static_cast<std::uint32_t>(quantizer()),
+            .history_class = capped(average(i), 24),
             .spatial_class = capped(spatial, 16),
-            .magnitude_class = capped((a + spatial) >> 3, 24),
-            .sign_class = sign_class(history_.signed_level[index]),
-            .left_signum = signum_class(P(i - 1)),
-            .signed_class = signed_class(history_.signed_level[index]),
+            .magnitude_class = capped((average(i) + spatial) >> 3, 24),
+            .sign_class = sign_class(signed_code(i)),
+            .left_signum = signum(P(i - 1)),
+            .signed_class = signed_class(signed_code(i)),
             .left_class = capped(left / 2, 12),
             .up_class = capped(up / 2, 12),
-            .column_class = capped(K >> 5, 16),
-            .row_class = capped(R >> 3, 16),
-            .around_class = capped(average(static_cast<std::int64_t>(before)) +
-                                       average(static_cast<std::int64_t>(after)),
-                                   24),
-            .around_sign_class = sign_class(around),
-            .up_signum = signum_class(P(i - stride_))};
+            .column_class = capped(K >> 2, 16),
+            .row_class = capped(R, 16),
+            .around_class = capped(average(before) + average(after), 24),
+            .around_sign_class = sign_class((signed_code(before) + signed_code(after)) / 2),
+            .up_signum = signum(P(i - width_))};
   }
 
   [[nodiscard]] BlockFeatures block_features(std::size_t begin, std::size_t end) const {
-    const auto b = static_cast<std::int64_t>(begin);
-    const auto e = static_cast<std::int64_t>(end);
     bool up = false;
-    for (std::int64_t j = b - stride_; j <= std::min(e - stride_, b) - 1; ++j)
-      up |= P(j) != 0;
-    std::uint32_t codes = 0;
-    for (std::size_t i = begin; i < end; ++i)
+    std::int64_t codes = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      up |= P(static_cast<std::int64_t>(i) - width_) != 0;
       codes += history_.magnitude[i];
+    }
     return {.left_coded = left_coded_,
             .up_coded = up,
             .activity_class = capped(codes >> 5, 8),
@@ -101,57 +108,67 @@ class SlowWalk {
     left_coded_ = is_coded;
     if (!is_coded) {
       for (std::size_t i = begin; i < end; ++i)
-        path_.advance(0);
+        advance(0);
       return;
     }
+    std::int64_t sum = 0;
     for (std::size_t i = begin; i < end; ++i) {
-      const auto scaled = static_cast<std::int32_t>(128 * M(static_cast<std::int64_t>(i)));
-      const auto moved = [&](std::uint32_t scale, int rate) {
-        const auto from = static_cast<std::int32_t>(scale);
-        return static_cast<std::uint32_t>(from + ((scaled - from) >> rate));
-      };
-      row_ = moved(row_, 5);
-      std::uint32_t& column = column_[column_of(i)];
-      column = moved(column, 4);
+      const std::int64_t size = M(static_cast<std::int64_t>(i));
+      sum += size;
+      std::int64_t& column = column_[column_of(i)];
+      column += (128 * size - column) >> 4;
     }
+    row_ += (7 * (128 * sum / static_cast<std::int64_t>(end - begin) - row_)) >> 3;
   }
-  [[nodiscard]] std::uint32_t row_scale() const { return row_; }
-  [[nodiscard]] std::uint32_t trellis_state() const { return path_.state(); }
+  [[nodiscard]] std::int64_t row_scale() const { return row_; }
+  [[nodiscard]] std::uint32_t trellis_state() const { return state_; }
 
  private:
+  [[nodiscard]] std::int64_t quantizer() const { return state_ % 2; }
+  void advance(std::int32_t level) {
+    if (is_dependent_) state_ = kTrellis[level % 2 == 0 ? 0 : 1][state_];
+  }
   // Place and its magnitude, in half steps; zero before the part.
-  [[nodiscard]] std::int32_t P(std::int64_t i) const {
+  [[nodiscard]] std::int64_t P(std::int64_t i) const {
     return i < 0 ? 0 : places_[static_cast<std::size_t>(i)];
   }
-  [[nodiscard]] std::uint32_t M(std::int64_t i) const {
-    return static_cast<std::uint32_t>(std::abs(P(i)));
-  }
+  [[nodiscard]] std::int64_t M(std::int64_t i) const { return std::abs(P(i)); }
   [[nodiscard]] std::size_t column_of(std::size_t i) const {
-    return (first_column_ + i) % shape_.n_columns;
+    return (first_column_ + i) % static_cast<std::size_t>(width_);
   }
-  [[nodiscard]] std::uint32_t average(std::int64_t i) const {
-    return history_value(history_.magnitude[static_cast<std::size_t>(i)]);
+  // What a code stands for (spec 7.4).
+  [[nodiscard]] static std::int64_t value_of(std::int64_t code) {
+    return code < 32 ? code : (16 + code % 16) << (code / 16 - 1);
   }
-  [[nodiscard]] static std::uint32_t sign_class(int code) {
+  [[nodiscard]] std::int64_t average(std::int64_t i) const {
+    return value_of(history_.magnitude[static_cast<std::size_t>(i)]);
+  }
+  [[nodiscard]] std::int64_t signed_code(std::int64_t i) const {
+    return history_.signed_level[static_cast<std::size_t>(i)];
+  }
+  [[nodiscard]] static std::uint32_t signum(std::int64_t number) {
+    return number < 0 ? 0 : (number == 0 ? 1 : 2);
+  }
+  [[nodiscard]] static std::uint32_t sign_class(std::int64_t code) {
     std::uint32_t t = 0;
-    for (const int threshold : {2, 8, 16, 32})
+    for (const std::int64_t threshold : {2, 8, 16, 32})
       t += std::abs(code) >= threshold ? 1U : 0U;
     return code >= 0 ? 4 + t : 4 - t;
   }
-  [[nodiscard]] static std::uint32_t signed_class(int code) {
-    const auto size = history_value(static_cast<std::uint32_t>(std::abs(code)));
-    const std::uint32_t t = std::min(half_octave(size) / 2, 8U);
+  [[nodiscard]] static std::uint32_t signed_class(std::int64_t code) {
+    const std::uint32_t t = std::min(slow_half_octave(value_of(std::abs(code))) / 2, 8U);
     return code >= 0 ? 8 + t : 8 - t;
   }
 
-  TensorShape shape_;
-  std::int64_t stride_;
-  std::uint32_t first_column_;
+  bool has_columns_;
+  bool is_dependent_;
+  std::size_t first_column_;
   const History& history_;
-  TrellisPath path_;
-  std::vector<std::int32_t> places_;
-  std::vector<std::uint32_t> column_;
-  std::uint32_t row_;
+  std::vector<std::int64_t> places_;
+  std::int64_t width_ = 0;  // of joined rows
+  std::vector<std::int64_t> column_;
+  std::int64_t row_;
+  std::uint32_t state_ = 0;
   bool left_coded_ = false;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/bin_coder.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -87,7 +88,7 @@ void test_extreme_probabilities_come_back() {
 void test_no_bins_are_an_empty_payload() {
   check(encode_all({}).empty(), "an empty payload");
   BinDecoder decoder({});
-  check_equal(decoder.n_read(), 4U);
+  check_equal(decoder.n_read(), 8U);
   check_equal(decoder.check_end(), Status::kOk);
   // A few bins of the lower part of the interval name the number 0, which needs no byte either.
   const std::vector<Bin> bins(20, {true, 60000});
@@ -95,28 +96,112 @@ void test_no_bins_are_an_empty_payload() {
   check_round_trip(bins);
 }
 
+// Spec 6.1 by hand: a 1 of probability 1/4 leaves 2^62 - 2^14, a 0 of even odds the part above
+// 2^61 - 2^15, and the first number in there that ends in seven zero bytes is 2^61.
+void test_first_bins_by_hand() {
+  const std::vector<Bin> bins{{true, 16384}, {false, 32768}};
+  check_equal(encode_all(bins), std::vector<std::uint8_t>{0x20});
+  BinEncoder encoder;
+  encoder.encode(true, 16384);
+  Interval interval = encoder.detach().interval;
+  check_equal(interval.offset, 0U);
+  check_equal(interval.range, (std::uint64_t{1} << 62) - (1U << 14));
+  encoder.encode(false, 32768);
+  interval = encoder.detach().interval;
+  check_equal(interval.offset, (std::uint64_t{1} << 61) - (1U << 15));
+  check_equal(interval.range, (std::uint64_t{1} << 61) + (1U << 14));
+}
+
+// Two ones of probability 2^-16 leave 2^32 - 1: only then four bytes move, all at once.
+void test_four_bytes_move_at_once() {
+  BinEncoder encoder;
+  BinDecoder decoder({});
+  encoder.encode(true, 1);
+  check(decoder.decode(1), "a one");
+  check_equal(encoder.detach().interval.range, (std::uint64_t{1} << 48) - 1);
+  check_equal(decoder.n_read(), 8U);
+  encoder.encode(true, 1);
+  check(decoder.decode(1), "a one");
+  check_equal(encoder.detach().interval.range, std::uint64_t{0xFFFFFFFF} << 32);
+  check_equal(decoder.n_read(), 12U);
+  check_near(static_cast<double>(encoder.position()) / 256.0, 32.0, 0.01);
+}
+
+// The first multiple of the largest power of 2^8 that the interval holds (spec 6.3).
+void test_end_is_the_number_of_most_zero_bytes() {
+  Random random(19);
+  for (int i = 0; i < 100000; ++i) {
+    const std::uint64_t low = random.next() << random.below(64);
+    const std::uint64_t range = kMinRange + (random.next() >> random.below(33)) / 2;
+    const PayloadEnd end = find_end(low, range);
+    // From low to the next multiple; of 2^64, which no number here can hold, by its negative.
+    const auto distance_to = [&](int n_bytes) {
+      if (n_bytes == 0) return 0 - low;
+      const std::uint64_t unit = std::uint64_t{1} << (64 - 8 * n_bytes);
+      return (unit - low % unit) % unit;
+    };
+    const std::uint64_t distance = distance_to(end.n_kept_bytes);
+    check(distance < range, "a number inside the interval");
+    check_equal(end.number, low + distance);
+    check_equal(end.has_carry, distance > 0xFFFFFFFFFFFFFFFF - low);
+    for (int fewer = 0; fewer < end.n_kept_bytes; ++fewer)
+      check(distance_to(fewer) >= range, "no number of fewer bytes");
+  }
+}
+
+// An interval handed over and back, and bins coded with a branch: the same bytes, the same bins.
+void test_detached_and_branching_coders_are_the_same() {
+  Random random(20);
+  for (int stream = 0; stream < 300; ++stream) {
+    const std::vector<Bin> bins = random_bins(random, random.below(400), 8);
+    BinEncoder encoder;
+    for (std::size_t i = 0; i < bins.size();) {
+      auto detached = encoder.detach();
+      const std::size_t end = std::min(bins.size(), i + random.below(20));
+      for (; i < end; ++i)
+        detached.encode_either(bins[i].value, bins[i].probability);
+      encoder.attach(detached.interval);
+      if (i < bins.size()) encoder.encode(bins[i].value, bins[i].probability);
+      ++i;
+    }
+    const std::vector<std::uint8_t> payload = encoder.finish();
+    check_equal(payload, encode_all(bins));
+    const ExactPayload exact(payload);
+    BinDecoder decoder(exact.span());
+    auto detached = decoder.detach();
+    bool all_equal = true;
+    for (const Bin& bin : bins) {
+      all_equal &= (random.chance(0.5F) ? detached.decode_either(bin.probability)
+                                        : detached.decode(bin.probability)) == bin.value;
+    }
+    check(all_equal, "every bin to come back");
+    decoder.attach(detached.interval);
+    check_equal(decoder.check_end(), Status::kOk);
+  }
+}
+
 // Steers the interval so that it always straddles one number: until the last bin it is open whether
 // a carry will run through every byte so far.
-std::vector<Bin> bins_with_open_carry(std::uint32_t target, int n_bins, bool ends_with_carry) {
+std::vector<Bin> bins_with_open_carry(std::uint64_t target, int n_bins, bool ends_with_carry) {
   std::vector<Bin> bins;
   std::uint64_t distance = target;  // from low to the number; the interval ends above it
-  std::uint32_t range = 0xFFFFFFFF;
+  std::uint64_t range = 0xFFFFFFFFFFFFFFFF;
+  const auto bound_at = [&](std::uint32_t probability) { return (range >> 16) * probability; };
   const auto take = [&](std::uint32_t probability, bool value) {
-    const auto bound =
-        static_cast<std::uint32_t>((std::uint64_t{range} * probability) >> kProbabilityBits);
+    const std::uint64_t bound = bound_at(probability);
     bins.push_back({value, probability});
     if (!value) distance -= bound;
     range = value ? bound : range - bound;
-    for (; range < kMinRange; range <<= 8)
-      distance <<= 8;
+    for (; range < std::uint64_t{1} << 32; range <<= 32)
+      distance <<= 32;
   };
   for (int i = 0; i < n_bins; ++i) {
-    const auto bound = std::uint64_t{range} * kEvenOdds >> kProbabilityBits;
+    const std::uint64_t bound = bound_at(kEvenOdds);
     take(bound == distance ? kEvenOdds + 1 : kEvenOdds, bound >= distance);
   }
   // Shrink the interval from one side until it lies on the other side of the number.
   for (bool is_settled = false; !is_settled;) {
-    const auto bound = std::uint64_t{range} * kEvenOdds >> kProbabilityBits;
+    const std::uint64_t bound = bound_at(kEvenOdds);
     is_settled = ends_with_carry ? bound >= distance : bound <= distance;
     take(kEvenOdds, !ends_with_carry);
   }
@@ -134,7 +219,9 @@ std::size_t longest_run(const std::vector<std::uint8_t>& bytes, std::uint8_t val
 }
 
 void test_carry_runs_through_a_thousand_bytes() {
-  for (const std::uint32_t target : {0x80000000U, 0x01000000U, 0x12345678U, 0xFF000000U}) {
+  for (const std::uint64_t target :
+       {std::uint64_t{1} << 63, std::uint64_t{1} << 56, std::uint64_t{1} << 32,
+        std::uint64_t{0x123456789ABCDEF0}, std::uint64_t{0xFF} << 56}) {
     for (const bool ends_with_carry : {false, true}) {
       const std::vector<Bin> bins = bins_with_open_carry(target, 8200, ends_with_carry);
       check_round_trip(bins);
@@ -151,7 +238,7 @@ void test_carry_runs_through_a_thousand_bytes() {
 
 void test_payload_is_as_long_as_the_entropy_of_its_bins() {
   Random random(13);
-  for (const std::uint32_t floor : {12U, 3000U, 32000U}) {
+  for (const std::uint32_t floor : {8U, 3000U, 32000U}) {
     const std::vector<Bin> bins = random_bins(random, 40000, floor);
     double n_bits = 0.0;
     BinEncoder encoder;
@@ -162,14 +249,14 @@ void test_payload_is_as_long_as_the_entropy_of_its_bins() {
     }
     check_near(static_cast<double>(encoder.position()) / 256.0, n_bits, 0.05 + 1e-5 * n_bits);
     const auto n_payload_bits = 8.0 * static_cast<double>(encoder.finish().size());
-    check(n_payload_bits >= n_bits - 33.0, "no more than the interval's 32 bits saved at the end");
+    check(n_payload_bits >= n_bits - 33.0, "no more than 32 bits of the interval saved at the end");
     check(n_payload_bits <= n_bits * 1.00001 + 9.0, "the payload within nine bits of the entropy");
   }
 }
 
 void test_position_is_equal_on_both_sides_and_never_falls() {
   Random random(14);
-  const std::vector<Bin> bins = random_bins(random, 3000, 12);
+  const std::vector<Bin> bins = random_bins(random, 3000, 8);
   const ExactPayload exact(encode_all(bins));
   BinEncoder encoder;
   BinDecoder decoder(exact.span());
@@ -186,7 +273,7 @@ void test_position_is_equal_on_both_sides_and_never_falls() {
 void test_payload_cut_by_one_byte_is_noticed_or_decodes_otherwise() {
   Random random(15);
   for (int stream = 0; stream < 3000; ++stream) {
-    const std::vector<Bin> bins = random_bins(random, 1 + random.below(120), 12);
+    const std::vector<Bin> bins = random_bins(random, 1 + random.below(120), 8);
     const std::vector<std::uint8_t> payload = encode_all(bins);
     if (payload.empty()) continue;
     const ExactPayload cut({payload.data(), payload.size() - 1});
@@ -200,7 +287,7 @@ void test_payload_cut_by_one_byte_is_noticed_or_decodes_otherwise() {
 void test_surplus_byte_is_noticed_or_decodes_otherwise() {
   Random random(16);
   for (int stream = 0; stream < 3000; ++stream) {
-    const std::vector<Bin> bins = random_bins(random, random.below(120), 12);
+    const std::vector<Bin> bins = random_bins(random, random.below(120), 8);
     std::vector<std::uint8_t> payload = encode_all(bins);
     payload.push_back(stream % 2 == 0 ? std::uint8_t{0} : static_cast<std::uint8_t>(random.next()));
     const ExactPayload exact(payload);
@@ -215,7 +302,7 @@ void test_other_last_byte_is_noticed_or_decodes_otherwise() {
   Random random(18);
   std::uint32_t n_equal = 0;
   for (int stream = 0; stream < 3000; ++stream) {
-    const std::vector<Bin> bins = random_bins(random, 1 + random.below(120), 12);
+    const std::vector<Bin> bins = random_bins(random, 1 + random.below(120), 8);
     std::vector<std::uint8_t> payload = encode_all(bins);
     if (payload.empty()) continue;
     payload.back() = static_cast<std::uint8_t>(payload.back() + 1 + random.below(255));
@@ -241,7 +328,7 @@ void test_any_bytes_decode_without_harm() {
     for (int i = 0; i < 2000; ++i)
       n_ones += decoder.decode(1 + random.below(65535)) ? 1U : 0U;
     (void)decoder.decode_bypass(32);
-    check(n_ones <= 2000 && decoder.n_read() >= 4, "bins from any bytes");
+    check(n_ones <= 2000 && decoder.n_read() >= 8, "bins from any bytes");
     check(decoder.n_read() > bytes.size(), "zeros to be read past the end");
     check(decoder.check_end() != Status::kOk, "no byte string to end 2000 bins unnoticed");
   }
@@ -280,6 +367,11 @@ int main() {
        test_random_bins_come_back_and_leave_no_byte_unread},
       {"extreme_probabilities_come_back", test_extreme_probabilities_come_back},
       {"no_bins_are_an_empty_payload", test_no_bins_are_an_empty_payload},
+      {"first_bins_by_hand", test_first_bins_by_hand},
+      {"four_bytes_move_at_once", test_four_bytes_move_at_once},
+      {"end_is_the_number_of_most_zero_bytes", test_end_is_the_number_of_most_zero_bytes},
+      {"detached_and_branching_coders_are_the_same",
+       test_detached_and_branching_coders_are_the_same},
       {"carry_runs_through_a_thousand_bytes", test_carry_runs_through_a_thousand_bytes},
       {"payload_is_as_long_as_the_entropy_of_its_bins",
        test_payload_is_as_long_as_the_entropy_of_its_bins},

@@ -10,7 +10,7 @@ namespace fl_deepcabac::testing {
 namespace {
 
 // Repeated squaring truncates, so it may fall one unit below the floor of the true logarithm.
-void check_log2(std::uint32_t value) {
+void check_log2(std::uint64_t value) {
   const double exact = 256.0 * std::log2(static_cast<double>(value));
   const double found = log2_cost(value);
   check(found <= exact && found > exact - 2.0, "the logarithm within two units of 2^-8 below");
@@ -21,19 +21,21 @@ void test_log2_cost_is_close_to_log2() {
     check_log2(value);
   Random random(1);
   for (int i = 0; i < 20000; ++i)
-    check_log2(static_cast<std::uint32_t>(random.next() >> 32) | 1U);
+    check_log2((random.next() >> random.below(64)) | 1U);
   check_log2(0xFFFFFFFF);
+  check_log2(0xFFFFFFFFFFFFFFFF);
 }
 
 void test_log2_cost_is_exact_for_powers_of_two_and_monotonic() {
-  for (std::uint32_t exponent = 0; exponent < 32; ++exponent) {
-    check_equal(log2_cost(1U << exponent), exponent << kCostBits);
+  for (std::uint32_t exponent = 0; exponent < 64; ++exponent) {
+    check_equal(log2_cost(std::uint64_t{1} << exponent), exponent << kCostBits);
   }
   for (std::uint32_t value = 1; value < 70000; ++value) {
     check(log2_cost(value) <= log2_cost(value + 1), "log2_cost to be monotonic");
   }
-  // Renormalisation by a byte is worth eight bits exactly.
-  check_equal(log2_cost(0x00ABCDEF) + (8U << kCostBits), log2_cost(0xABCDEF00));
+  // Renormalisation by four bytes is worth 32 bits exactly.
+  check_equal(log2_cost(0xABCDEF01) + (32U << kCostBits), log2_cost(0xABCDEF0100000000));
+  check_equal(log2_cost(0x00ABCDEF) + (32U << kCostBits), log2_cost(0x00ABCDEF00000000));
 }
 
 void test_bin_cost_is_close_to_entropy() {

@@ -8,6 +8,8 @@
 #include "check.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
 #include "fl_deepcabac/mixed_contexts.hpp"
+#include "level_bins.hpp"
+#include "level_lists.hpp"
 #include "random.hpp"
 #include "slow_walk.hpp"
 
@@ -20,33 +22,68 @@ using Levels = std::vector<std::int32_t>;
 constexpr std::int32_t kSparseScale = 0;
 constexpr std::int32_t kDenseScale = 256;
 
-bool any_level(std::size_t begin, std::size_t end, const BlockFeatures& /*block*/,
-               std::span<std::int32_t> levels) {
-  return std::any_of(levels.data() + begin, levels.data() + end,
-                     [](std::int32_t level) { return level != 0; });
-}
+// Hands out levels that are known beforehand.
+struct Given {
+  static constexpr bool kPicks = false;
+  static constexpr bool kKnowsLevels = true;
 
-// Records bins instead of coding them.
-struct RecordedBins {
-  std::vector<int>& coder;
+  std::span<const std::int32_t> all;
 
-  template <class Estimate>
-  bool code(Estimate /*estimate*/, bool bin) {
-    coder.push_back(bin ? 1 : 0);
-    return bin;
+  BlockPlan operator()(std::size_t begin, std::size_t end, const BlockFeatures& /*block*/,
+                       std::span<std::int32_t> levels) const {
+    check_equal(levels.size(), end - begin);
+    check(std::all_of(levels.begin(), levels.end(), [](auto level) { return level == 0; }),
+          "levels to be zero beforehand");
+    const auto own = all.subspan(begin, end - begin);
+    std::copy(own.begin(), own.end(), levels.begin());
+    return std::any_of(own.begin(), own.end(), [](auto level) { return level != 0; })
+               ? BlockPlan::kGiven
+               : BlockPlan::kZero;
   }
-  std::uint32_t code_bypass(std::uint32_t value, int /*n_bins*/) { return value; }
 };
 
-std::vector<int> bins_of(Levels levels, std::int32_t row_scale) {
+// Says nothing, for a decoder.
+struct Unknown {
+  static constexpr bool kPicks = false;
+  static constexpr bool kKnowsLevels = false;
+
+  BlockPlan operator()(auto&&... /*unused*/) const { return BlockPlan::kGiven; }
+};
+
+// Knows levels but hands out each only when its turn comes; blocks are dense then.
+struct Live : Given {
+  static constexpr bool kPicks = true;
+
+  std::size_t begin_of_block = 0;
+
+  BlockPlan operator()(std::size_t begin, std::size_t end, const BlockFeatures& block,
+                       std::span<std::int32_t> levels) {
+    begin_of_block = begin;
+    const BlockPlan plan = Given::operator()(begin, end, block, levels);
+    std::fill(levels.begin(), levels.end(), 0);
+    return plan == BlockPlan::kGiven ? BlockPlan::kLive : plan;
+  }
+  std::int32_t pick(std::size_t i, const auto& /*inputs*/, const auto& /*estimate*/) const {
+    return all[begin_of_block + i];
+  }
+};
+
+// Codes a part; its levels as the list holds them.
+template <class Bins, class Contexts, class Chooser>
+Levels code_part(Bins bins, Contexts& contexts, TensorWalk& walk, Chooser chooser) {
+  LevelList list;
+  code_blocks(bins, contexts, walk, chooser, list);
+  return levels_of(list, walk.n_levels());
+}
+
+std::vector<int> bins_of(const Levels& levels, std::int32_t row_scale) {
   History history(levels.size());
   TensorWalk walk =
       walk_of({1, static_cast<std::uint32_t>(levels.size())}, history, {0, row_scale, false});
   const auto contexts = std::make_unique<FastContexts>();
-  std::vector<int> recorded;
-  RecordedBins bins{recorded};
-  code_blocks(bins, *contexts, walk, any_level, std::span(levels));
-  return recorded;
+  Recorder recorder;
+  check_equal(code_part(RecordedBins<>{recorder}, *contexts, walk, Given{levels}), levels);
+  return recorder.bins;
 }
 
 Levels one_level(std::size_t n_levels, std::size_t at, std::int32_t level) {
@@ -107,23 +144,16 @@ void check_comes_back(const Case& part, Random& random) {
   TensorWalk sender = walk_of(part.shape, history, part.setting);
   const auto written = std::make_unique<Contexts>();
   BinEncoder encoder;
-  EncodedBins encoded{encoder};
-  Levels sent = levels;
-  code_blocks(encoded, *written, sender, any_level, std::span(sent));
-  check_equal(sent, levels);
+  check_equal(code_part(EncodedBins<>{encoder}, *written, sender, Given{levels}), levels);
   const std::vector<std::uint8_t> payload = encoder.finish();
 
   TensorWalk receiver = walk_of(part.shape, history, part.setting);
   const auto read = std::make_unique<Contexts>();
   BinDecoder decoder(payload);
-  DecodedBins decoded{decoder};
-  Levels received(levels.size(), 0);
-  const auto unknown = [](auto&&...) { return false; };
-  code_blocks(decoded, *read, receiver, unknown, std::span(received));
-  check_equal(received, levels);
+  check_equal(code_part(DecodedBins<>{decoder}, *read, receiver, Unknown{}), levels);
   check_equal(decoder.check_end(), Status::kOk);
   check_equal(receiver.row_scale(), sender.row_scale());
-  check_equal(receiver.trellis_state(), sender.trellis_state());
+  check_equal(receiver.path().state(), sender.path().state());
 }
 
 template <class Contexts>
@@ -157,18 +187,34 @@ void test_every_position_of_a_sparse_block_comes_back() {
       FastContexts written;
       FastContexts read;
       BinEncoder encoder;
-      EncodedBins encoded{encoder};
-      Levels sent = one_level(n_levels, at, 1);
+      const Levels sent = one_level(n_levels, at, 1);
       TensorWalk sender = walk_of(shape, history);
-      code_blocks(encoded, written, sender, any_level, std::span(sent));
+      check_equal(code_part(EncodedBins<>{encoder}, written, sender, Given{sent}), sent);
       const std::vector<std::uint8_t> payload = encoder.finish();
       BinDecoder decoder(payload);
-      DecodedBins decoded{decoder};
-      Levels received(n_levels, 0);
       TensorWalk receiver = walk_of(shape, history);
-      code_blocks(decoded, read, receiver, [](auto&&...) { return false; }, std::span(received));
-      check_equal(received, sent);
+      check_equal(code_part(DecodedBins<>{decoder}, read, receiver, Unknown{}), sent);
     }
+  }
+}
+
+// Levels picked one by one are coded like levels that are known before the block.
+void test_live_levels_are_coded_like_given_ones() {
+  Random random(154);
+  for (const TensorShape& shape : {TensorShape{1, 300}, TensorShape{9, 69}, TensorShape{2, 128}}) {
+    Levels levels(shape.n_levels());
+    for (std::int32_t& level : levels)
+      level = random.chance(0.3F) ? random.between(-13, 13) : 0;
+    History history(levels.size());
+    std::fill(history.magnitude.begin(), history.magnitude.end(), std::uint8_t{2});
+    const auto payload_of = [&](auto chooser) {
+      FastContexts contexts;
+      TensorWalk walk = walk_of(shape, history, {0, kDenseScale, false});
+      BinEncoder encoder;
+      check_equal(code_part(EncodedBins<>{encoder}, contexts, walk, chooser), levels);
+      return encoder.finish();
+    };
+    check_equal(payload_of(Live{Given{levels}}), payload_of(Given{levels}));
   }
 }
 
@@ -179,10 +225,9 @@ void test_row_scale_ends_sparse_blocks() {
   History history(128);
   TensorWalk walk = walk_of({1, 128}, history);
   check(walk.block_features(0, 64).is_sparse, "a sparse block");
-  std::vector<int> recorded;
-  RecordedBins bins{recorded};
+  Recorder recorder;
   FastContexts contexts;
-  code_blocks(bins, contexts, walk, any_level, std::span(levels));
+  code_part(RecordedBins<>{recorder}, contexts, walk, Given{levels});
   check(!walk.block_features(64, 128).is_sparse, "a dense block");
 }
 
@@ -198,6 +243,7 @@ int main() {
       {"blocks_of_any_density_come_back", test_blocks_of_any_density_come_back},
       {"every_position_of_a_sparse_block_comes_back",
        test_every_position_of_a_sparse_block_comes_back},
+      {"live_levels_are_coded_like_given_ones", test_live_levels_are_coded_like_given_ones},
       {"row_scale_ends_sparse_blocks", test_row_scale_ends_sparse_blocks},
   });
 }

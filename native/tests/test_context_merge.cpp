@@ -43,9 +43,9 @@ void test_estimates_become_the_mean_weighed_by_bins() {
   one.models[0] = {1000, 2001, 11};    // one bin
   other.models[0] = {4000, 8001, 13};  // three bins
   merge(merged, {one, other});
-  check_equal(merged.models[0].fast, 3250U);  // (1000 + 3 * 4000) / 4
-  check_equal(merged.models[0].slow, 6501U);  // (2001 + 3 * 8001) / 4
-  check_equal(merged.models[0].count, 14U);
+  check_equal(merged.models[0].fast(), 3250U);  // (1000 + 3 * 4000) / 4
+  check_equal(merged.models[0].slow(), 6501U);  // (2001 + 3 * 8001) / 4
+  check_equal(merged.models[0].count(), 14U);
 }
 
 // The copy that saw no bin has no weight, whatever its numbers are.
@@ -56,9 +56,9 @@ void test_copies_without_bins_have_no_weight() {
   TwoContexts unused = merged;
   one.models[0] = {1001, 2003, 17};
   merge(merged, {unused, one, unused});
-  check_equal(merged.models[0].fast, 1001U);
-  check_equal(merged.models[0].slow, 2003U);
-  check_equal(merged.models[0].count, 17U);
+  check_equal(merged.models[0].fast(), 1001U);
+  check_equal(merged.models[0].slow(), 2003U);
+  check_equal(merged.models[0].count(), 17U);
 }
 
 void test_what_no_copy_used_stays() {
@@ -67,8 +67,8 @@ void test_what_no_copy_used_stays() {
   merged.mixer.weights = {1, -2, 3};
   merged.mixer.count = 77;
   merge(merged, {merged, merged});
-  check(merged.models[1].fast == 123 && merged.models[1].slow == 456, "the same estimates");
-  check_equal(merged.models[1].count, 255U);
+  check(merged.models[1].fast() == 123 && merged.models[1].slow() == 456, "the same estimates");
+  check_equal(merged.models[1].count(), 255U);
   check_equal(merged.mixer.weights, std::array<std::int32_t, 3>{1, -2, 3});
   check_equal(merged.mixer.count, 77U);
 }
@@ -90,31 +90,36 @@ void test_mixer_weights_become_the_mean_weighed_by_bins() {
 }
 
 void test_many_bins_do_not_overflow() {
-  constexpr std::uint32_t kTop = (1U << kEstimateBits) - 1;
+  // A schema has at most 2^31 - 1 elements, and no context more than one bin for each.
   TwoContexts merged;
   TwoContexts copy = merged;
-  copy.models[0] = {kTop, kTop, 1U << 26};
+  copy.models[0] = {kMostEstimate, kMostEstimate, 1U << 26};
   copy.mixer.weights.fill(-MixerWeights<3>::kMaxWeight);
   copy.mixer.count = 1U << 26;
-  merge(merged, std::vector<TwoContexts>(60, copy));
-  check_equal(merged.models[0].fast, kTop);
-  check_equal(merged.models[0].slow, kTop);
+  std::vector<TwoContexts> copies(32, copy);
+  copies.back().models[0] = {kMostEstimate, kMostEstimate, (1U << 26) - 1};
+  merge(merged, copies);
+  check_equal(merged.models[0].fast(), kMostEstimate);
+  check_equal(merged.models[0].slow(), kMostEstimate);
+  check_equal(merged.models[0].count(), 0x7FFFFFFFU);
   check_equal(merged.mixer.weights[2], -MixerWeights<3>::kMaxWeight);
 }
 
 void test_counts_settle_before_a_packet() {
   std::vector<TwoContexts> sets(2);
-  sets[0].models[0].count = 254;
-  sets[0].models[1].count = 255;
-  sets[1].models[0].count = 256;
-  sets[1].models[1].count = 0xFFFFFFFF;
+  sets[0].models[0] = BitModel(123456789, 987654321, 254);
+  sets[0].models[1] = BitModel(123456789, 987654321, 255);
+  sets[1].models[0] = BitModel(123456789, 987654321, 256);
+  sets[1].models[1] = BitModel(123456789, 987654321, 0xFFFFFFFF);
   sets[0].mixer.count = 4095;
   sets[1].mixer.count = 5000;
   settle_counts(std::span(sets));
-  check_equal(sets[0].models[0].count, 254U);
-  check_equal(sets[0].models[1].count, 255U);
-  check_equal(sets[1].models[0].count, 255U);
-  check_equal(sets[1].models[1].count, 255U);
+  check_equal(sets[0].models[0].count(), 254U);
+  check_equal(sets[0].models[1].count(), 255U);
+  check_equal(sets[1].models[0].count(), 255U);
+  check_equal(sets[1].models[1].count(), 255U);
+  check_equal(sets[1].models[1].fast(), 123456789U);
+  check_equal(sets[1].models[1].slow(), 987654321U);
   check_equal(sets[0].mixer.count, 4095U);
   check_equal(sets[1].mixer.count, 4096U);
 }

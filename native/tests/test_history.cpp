@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/history.hpp"
 
+#include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
 #include "check.hpp"
+#include "fl_deepcabac/reconstruction.hpp"
 #include "fl_deepcabac/step.hpp"
 #include "fl_deepcabac/trellis.hpp"
+#include "level_lists.hpp"
 #include "random.hpp"
 
 namespace fl_deepcabac::testing {
@@ -75,8 +79,52 @@ void test_half_steps_move_the_averages_too() {
   check_equal(static_cast<int>(averages.signed_level), 20);  // (-8 + 48) / 2
 }
 
-// Runs of zeros, single levels, and lengths that are no multiple of a run: as one weight after the
-// other.
+// One average half way to a place, worked out with its sign from spec 7.4; a place is worth 16
+// / 32.
+std::int64_t moved(std::int64_t code, std::int64_t place, std::uint32_t max_code) {
+  const std::int64_t value = history_value(static_cast<std::uint32_t>(std::abs(code)));
+  const std::int64_t sum = (code < 0 ? -value : value) + 16 * place;
+  const auto size = static_cast<std::uint32_t>(std::abs(sum) / 2);
+  return (sum < 0 ? -1 : 1) * std::int64_t{history_code(size, max_code)};
+}
+
+// Those within the tables and those beyond.
+void test_every_code_moves_to_every_near_place_as_specified() {
+  for (std::int32_t place = -20; place <= 20; ++place) {
+    for (int code = 0; code < 256; ++code) {
+      const int signed_code = std::min(code, 254) - 127;
+      Averages averages{static_cast<std::uint8_t>(code), static_cast<std::int8_t>(signed_code)};
+      averages.update_place(place);
+      check_equal(std::int64_t{averages.magnitude}, moved(code, std::abs(place), 255));
+      check_equal(std::int64_t{averages.signed_level}, moved(signed_code, place, 127));
+    }
+  }
+}
+
+// Of a block of any length, without looking at one after the other.
+void test_decay_equals_moving_to_zero() {
+  for (const std::size_t n_levels : {0U, 1U, 17U, 64U, 255U}) {
+    for (int first = 0; first < 256; ++first) {
+      std::vector<std::uint8_t> magnitude;
+      std::vector<std::int8_t> signed_level;
+      for (std::size_t i = 0; i < n_levels; ++i) {
+        magnitude.push_back(static_cast<std::uint8_t>(static_cast<std::size_t>(first) + i));
+        signed_level.push_back(
+            static_cast<std::int8_t>(static_cast<int>(magnitude.back() % 255) - 127));
+      }
+      const auto before_magnitude = magnitude;
+      const auto before_signed = signed_level;
+      decay_history({magnitude, signed_level});
+      for (std::size_t i = 0; i < n_levels; ++i) {
+        check_equal(std::int64_t{magnitude[i]}, moved(before_magnitude[i], 0, 255));
+        check_equal(std::int64_t{signed_level[i]}, moved(before_signed[i], 0, 127));
+      }
+    }
+  }
+}
+
+// Runs of zeros, single levels, and lengths that are no multiple of a block: as one weight after
+// the other.
 void test_moving_a_part_equals_moving_its_weights() {
   Random random(33);
   for (const bool is_dependent : {false, true}) {
@@ -87,7 +135,7 @@ void test_moving_a_part_equals_moving_its_weights() {
       for (std::size_t i = 0; i < n_levels; ++i) {
         magnitude[i] = static_cast<std::uint8_t>(random.below(256));
         signed_level[i] = static_cast<std::int8_t>(random.between(-127, 127));
-        if (random.chance(0.3F)) levels[i] = random.between(-5, 5);
+        if (random.chance(0.3F)) levels[i] = random.between(-15, 15);
       }
       auto one_magnitude = magnitude;
       auto one_signed = signed_level;
@@ -96,9 +144,16 @@ void test_moving_a_part_equals_moving_its_weights() {
         update_history(one_magnitude[i], one_signed[i], place_of(levels[i], path.quantizer()));
         path.advance(levels[i]);
       }
-      move_history({magnitude, signed_level}, levels, is_dependent);
+      TrellisPath block_path(is_dependent);
+      list_of(levels).for_each_block([&](const BlockList& block, std::size_t begin) {
+        const std::size_t length = std::min(kBlockLevels, n_levels - begin);
+        move_history({std::span(magnitude).subspan(begin, length),
+                      std::span(signed_level).subspan(begin, length)},
+                     block, block_path);
+      });
       check_equal(magnitude, one_magnitude);
       check_equal(signed_level, one_signed);
+      check_equal(block_path.state(), path.state());
     }
   }
 }
@@ -223,6 +278,9 @@ int main() {
       {"code_is_monotonic_close_and_bounded", test_code_is_monotonic_close_and_bounded},
       {"first_update_is_half_the_level", test_first_update_is_half_the_level},
       {"half_steps_move_the_averages_too", test_half_steps_move_the_averages_too},
+      {"every_code_moves_to_every_near_place_as_specified",
+       test_every_code_moves_to_every_near_place_as_specified},
+      {"decay_equals_moving_to_zero", test_decay_equals_moving_to_zero},
       {"moving_a_part_equals_moving_its_weights", test_moving_a_part_equals_moving_its_weights},
       {"extreme_places_saturate_without_overflow", test_extreme_places_saturate_without_overflow},
       {"sign_only_changes_the_sign_of_the_signed_average",

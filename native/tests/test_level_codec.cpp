@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/level_codec.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "fl_deepcabac/level_syntax.hpp"
@@ -175,6 +176,55 @@ void test_exact_values_and_their_levels_write_the_same_bytes() {
   }
 }
 
+// Callers that want values only are told the same otherwise.
+void test_levels_are_left_out_where_nobody_wants_them() {
+  for (const Profile profile : kProfiles) {
+    UpdateSource source({{30, 40}, {1, 77}, {4, 200}}, 111);
+    StreamState wanting(source.shapes(), profile);
+    StreamState waiving = wanting;
+    StreamState receiving = wanting;
+    const Steps steps(3, std::bit_cast<std::uint32_t>(1.2F));
+    for (const bool is_dependent : {false, true, false}) {
+      const std::vector<float> values = source.next();
+      const Choice choice{.price = 0.05F, .is_dependent = is_dependent};
+      CodedLevels with;
+      CodedLevels without;
+      CodedLevels received;
+      without.wants_levels = received.wants_levels = false;
+      check(encode_values(wanting, values, steps, choice, with).ok(), "values coded");
+      check(encode_values(waiving, values, steps, choice, without).ok(), "values coded");
+      check(decode_levels(receiving, with.payload, received).ok(), "a payload to decode");
+      check(without.levels.empty() && received.levels.empty(), "no levels");
+      check_equal(without.payload, with.payload);
+      check(same_bits(without.values, with.values), "the same values");
+      check(same_bits(received.values, with.values), "the same values");
+      check_equal(without.tensor_nonzeros, nonzeros_of(source.shapes(), with.levels));
+      check_equal(received.tensor_nonzeros, without.tensor_nonzeros);
+      check_equal(without.tensor_errors, with.tensor_errors);
+      check(waiving.to_bytes() == wanting.to_bytes(), "equal states");
+      check(receiving.to_bytes() == wanting.to_bytes(), "equal states");
+    }
+  }
+}
+
+// Errors are told where values are given to fit offsets to, too.
+void test_given_levels_tell_errors_of_their_values() {
+  UpdateSource source({{30, 40}, {1, 77}, {2, 3}}, 113);
+  StreamState state(source.shapes(), Profile::kFast);
+  const Steps steps(3, std::bit_cast<std::uint32_t>(1.2F));
+  std::vector<float> values = source.next();
+  Levels levels;
+  for (const float value : values)
+    levels.push_back(static_cast<std::int32_t>(value / 1.2F));
+  std::fill(levels.end() - 6, levels.end(), 0);  // a tensor that is not coded at all
+  CodedLevels coded;
+  check(encode_levels(state, levels, steps, coded, 1, {values, 0.02F}).ok(), "levels coded");
+  check_equal(coded.step_bits[2], 0U);
+  check_errors(coded.tensor_errors, errors_of(source.shapes(), values, coded.values));
+  check(coded.tensor_errors[2] > 0.0, "the error of a tensor of zeros");
+  check_equal(coded.tensor_nonzeros, nonzeros_of(source.shapes(), levels));
+}
+
 // Adapted contexts and history make the same stream cheaper than coding each update afresh.
 void test_stream_is_cheaper_than_separate_updates() {
   for (const Profile profile : kProfiles) {
@@ -189,8 +239,10 @@ void test_stream_is_cheaper_than_separate_updates() {
       check(encode_values(stream, values, steps, {.price = 0.1F}, coded).ok(), "values coded");
       n_stream_bytes += coded.payload.size();
       StreamState fresh(source.shapes(), profile);
-      check(encode_levels(fresh, coded.levels, steps, coded).ok(), "levels coded");
-      n_separate_bytes += coded.payload.size();
+      CodedLevels alone;
+      check(encode_levels(fresh, coded.levels, steps, alone).ok(), "levels coded");
+      check_equal(alone.levels, coded.levels);
+      n_separate_bytes += alone.payload.size();
     }
     check(10 * n_stream_bytes < 9 * n_separate_bytes, "a tenth saved at least");
   }
@@ -216,6 +268,9 @@ int main() {
       {"given_levels_alone_keep_the_offsets", test_given_levels_alone_keep_the_offsets},
       {"exact_values_and_their_levels_write_the_same_bytes",
        test_exact_values_and_their_levels_write_the_same_bytes},
+      {"levels_are_left_out_where_nobody_wants_them",
+       test_levels_are_left_out_where_nobody_wants_them},
+      {"given_levels_tell_errors_of_their_values", test_given_levels_tell_errors_of_their_values},
       {"stream_is_cheaper_than_separate_updates", test_stream_is_cheaper_than_separate_updates},
   });
 }

@@ -11,12 +11,11 @@
 namespace fl_deepcabac::testing {
 namespace {
 
-double squared_error(const std::vector<float>& one, const std::vector<float>& other) {
+double total_error(const StreamState& state, const std::vector<float>& wanted,
+                   const CodedLevels& coded) {
   double error = 0.0;
-  for (std::size_t i = 0; i < one.size(); ++i) {
-    const double difference = double{one[i]} - double{other[i]};
-    error += difference * difference;
-  }
+  for (const double of_tensor : errors_of(state.shapes, wanted, coded.values))
+    error += of_tensor;
   return error;
 }
 
@@ -101,7 +100,7 @@ void test_dependent_stream_costs_less() {
             stream.send_values(values, Steps(2, std::bit_cast<std::uint32_t>(1.0F)),
                                {.price = kPrice, .is_dependent = is_dependent});
         costs[is_dependent ? 1 : 0] +=
-            squared_error(values, sent.values) +
+            total_error(stream.sender, values, sent) +
             double{kPrice} * 8.0 * static_cast<double>(sent.payload.size());
       }
     }
@@ -125,8 +124,8 @@ void test_offsets_lessen_the_error() {
       const Steps steps{std::bit_cast<std::uint32_t>(1.0F)};
       check(encode_values(state, values, steps, {.price = 0.01F}, chosen).ok(), "values coded");
       check(encode_levels(plain, chosen.levels, steps, given).ok(), "levels coded");
-      with += squared_error(values, chosen.values);
-      without += squared_error(values, given.values);
+      with += total_error(state, values, chosen);
+      without += total_error(state, values, given);
     }
     check(state.offsets != std::vector<Offsets>(1), "offsets fitted");
     check(with < 0.995 * without, "less error");

@@ -7,6 +7,7 @@
 #include "check.hpp"
 #include "fl_deepcabac/mixed_contexts.hpp"
 #include "fl_deepcabac/step.hpp"
+#include "level_bins.hpp"
 #include "random.hpp"
 
 namespace fl_deepcabac::testing {
@@ -35,7 +36,7 @@ void check_levels_come_back() {
   const std::vector<std::int32_t> levels = levels_of_every_class();
   check_equal(levels.back(), -kMaxLevel);
   BinEncoder encoder;
-  EncodedBins encoded{encoder};
+  EncodedBins<> encoded{encoder};
   const auto written = std::make_unique<Contexts>();
   for (const std::int32_t level : levels) {
     check_equal(code_level(encoded, *written, kFeatures, level), level);
@@ -43,7 +44,7 @@ void check_levels_come_back() {
   const std::uint64_t position = encoder.position();
   const std::vector<std::uint8_t> payload = encoder.finish();
   BinDecoder decoder(payload);
-  DecodedBins decoded{decoder};
+  DecodedBins<> decoded{decoder};
   const auto read = std::make_unique<Contexts>();
   for (const std::int32_t level : levels) {
     check_equal(code_level(decoded, *read, kFeatures, 0), level);
@@ -57,22 +58,6 @@ void test_levels_of_every_class_come_back() {
   check_levels_come_back<MixedContexts>();
 }
 
-// Records bins instead of coding them, to compare the binarisation with that of spec 5.
-struct RecordedBins {
-  std::vector<int> bins;
-
-  template <class Estimate>
-  bool code(Estimate /*estimate*/, bool bin) {
-    bins.push_back(bin ? 1 : 0);
-    return bin;
-  }
-  std::uint32_t code_bypass(std::uint32_t value, int n_bins) {
-    for (int bit = n_bins - 1; bit >= 0; --bit)
-      bins.push_back(static_cast<int>((value >> bit) & 1U));
-    return value;
-  }
-};
-
 void test_binarisation_is_that_of_the_specification() {
   const std::pair<std::int32_t, std::vector<int>> cases[] = {
       {0, {0}},
@@ -85,10 +70,11 @@ void test_binarisation_is_that_of_the_specification() {
       {16, {1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0}},
   };
   for (const auto& [level, bins] : cases) {
-    RecordedBins recorded;
+    Recorder recorder;
+    RecordedBins<> recorded{recorder};
     FastContexts contexts;
     code_level(recorded, contexts, kFeatures, level);
-    check_equal(recorded.bins, bins);
+    check_equal(recorder.bins, bins);
   }
 }
 
@@ -96,7 +82,7 @@ void test_binarisation_is_that_of_the_specification() {
 void test_longest_exp_golomb_code_has_no_closing_zero() {
   std::array<BitModel, kMaxPrefix> written{};
   BinEncoder encoder;
-  EncodedBins encoded{encoder};
+  EncodedBins<> encoded{encoder};
   for (BitModel& model : written)
     encoded.code(PlainEstimate{&model}, true);
   encoder.encode_bypass(0xFFFFFF, kMaxPrefix);
@@ -104,7 +90,7 @@ void test_longest_exp_golomb_code_has_no_closing_zero() {
 
   std::array<BitModel, kMaxPrefix> read{};
   BinDecoder decoder(payload);
-  DecodedBins decoded{decoder};
+  DecodedBins<> decoded{decoder};
   const auto prefix = [&](int position) {
     return PlainEstimate{&read[static_cast<std::size_t>(position)]};
   };
@@ -137,14 +123,14 @@ void test_steps_come_back() {
     cases.push_back({random.chance(0.5F) ? 0 : any_step(), any_step(), any_step()});
   }
   BinEncoder encoder;
-  EncodedBins encoded{encoder};
+  EncodedBins<> encoded{encoder};
   TensorContexts written{};
   for (const StepCase& step : cases) {
     check_equal(code_step(encoded, written, step.own, step.previous, step.step), step.step);
   }
   const std::vector<std::uint8_t> payload = encoder.finish();
   BinDecoder decoder(payload);
-  DecodedBins decoded{decoder};
+  DecodedBins<> decoded{decoder};
   TensorContexts read{};
   for (const StepCase& step : cases) {
     check_equal(code_step(decoded, read, step.own, step.previous, 0), step.step);
@@ -153,15 +139,48 @@ void test_steps_come_back() {
 
 void test_repeated_step_is_one_bin_and_a_power_of_two_needs_no_low_bits() {
   TensorContexts contexts{};
-  RecordedBins repeated;
-  code_step(repeated, contexts, 0x3C000000, 0, 0x3C000000);
-  check_equal(repeated.bins, std::vector<int>{1});
-  RecordedBins halved;  // one octave down is 8 units of 2^20: 1110 and 001, negative, no low bits
-  code_step(halved, contexts, 0x3C000000, 0, 0x3B800000);
-  check_equal(halved.bins, std::vector<int>{0, 1, 1, 1, 0, 0, 0, 1, 1, 0});
-  RecordedBins same_octave;  // no difference, so no sign; 20 low bits
-  code_step(same_octave, contexts, 0x3C000000, 0, 0x3C000001);
-  check_equal(same_octave.bins.size(), 1U + 1 + 1 + 20);
+  const auto bins_of = [&](std::uint32_t step) {
+    Recorder recorder;
+    RecordedBins<> recorded{recorder};
+    code_step(recorded, contexts, 0x3C000000, 0, step);
+    return recorder.bins;
+  };
+  check_equal(bins_of(0x3C000000), std::vector<int>{1});
+  // One octave down is 8 units of 2^20: 1110 and 001, negative, no low bits.
+  check_equal(bins_of(0x3B800000), std::vector<int>{0, 1, 1, 1, 0, 0, 0, 1, 1, 0});
+  // No difference, so no sign; 20 low bits.
+  check_equal(bins_of(0x3C000001).size(), 1U + 1 + 1 + 20);
+}
+
+// Bins coded where the caller goes different ways are the same bins, and move the same contexts.
+void test_branching_bins_are_the_same_bins() {
+  Random random(62);
+  BitModel plain;
+  BitModel branching;
+  BitModel decoded_model;
+  BinEncoder one;
+  BinEncoder other;
+  EncodedBins<> one_bins{one};
+  auto interval = other.detach();
+  EncodedBins<>::Detached other_bins{interval};
+  std::vector<bool> values;
+  for (int i = 0; i < 3000; ++i) {
+    values.push_back(random.chance(0.2F));
+    check_equal(one_bins.code(PlainEstimate{&plain}, values.back()), values.back());
+    check_equal(other_bins.code_either(PlainEstimate{&branching}, values.back()), values.back());
+    check_equal(branching.probability(), plain.probability());
+  }
+  other.attach(interval.interval);
+  const std::vector<std::uint8_t> payload = one.finish();
+  check_equal(other.finish(), payload);
+  BinDecoder decoder(payload);
+  auto decoding = decoder.detach();
+  DecodedBins<>::Detached decoded{decoding};
+  for (const bool value : values)
+    check_equal(decoded.code_either(PlainEstimate{&decoded_model}, false), value);
+  check_equal(decoded_model.probability(), plain.probability());
+  decoder.attach(decoding.interval);
+  check_equal(decoder.check_end(), Status::kOk);
 }
 
 // The decoder must not fold a difference of 2^12 back onto a valid step.
@@ -170,7 +189,7 @@ void test_difference_beyond_twelve_bits_is_no_step() {
     for (const bool is_negative : {false, true}) {
       TensorContexts written{};
       BinEncoder encoder;
-      EncodedBins encoded{encoder};
+      EncodedBins<> encoded{encoder};
       encoded.code(PlainEstimate{&written.repeats[0]}, false);
       const auto prefix = [&](int position) {
         return PlainEstimate{&written.prefix[static_cast<std::size_t>(position)]};
@@ -182,7 +201,7 @@ void test_difference_beyond_twelve_bits_is_no_step() {
 
       TensorContexts read{};
       BinDecoder decoder(payload);
-      DecodedBins decoded{decoder};
+      DecodedBins<> decoded{decoder};
       check(!is_valid_step(code_step(decoded, read, 0, 0x3C000000, 0)), "no valid step");
     }
   }
@@ -201,6 +220,7 @@ int main() {
       {"steps_come_back", test_steps_come_back},
       {"repeated_step_is_one_bin_and_a_power_of_two_needs_no_low_bits",
        test_repeated_step_is_one_bin_and_a_power_of_two_needs_no_low_bits},
+      {"branching_bins_are_the_same_bins", test_branching_bins_are_the_same_bins},
       {"difference_beyond_twelve_bits_is_no_step", test_difference_beyond_twelve_bits_is_no_step},
   });
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/parts.hpp"
 
-#include <algorithm>
+#include <utility>
 
 #include "check.hpp"
 #include "fl_deepcabac/tensor_walk.hpp"
@@ -33,7 +33,11 @@ void check_part(const Part& part, const Shapes& shapes, std::size_t tensor_begin
   const std::size_t within = begin - tensor_begin;
   check_equal(part.begin, begin);
   check(part.n_levels > 0, "a part with levels");
-  check_equal(static_cast<std::size_t>(part.first_column), within % shape.n_columns);
+  // Rows are joined until they have 72 columns.
+  std::size_t n_columns = shape.n_columns;
+  while (n_columns < 72)
+    n_columns += shape.n_columns;
+  check_equal(static_cast<std::size_t>(part.first_column), within % n_columns);
   check_equal(within % kBlockLevels, 0U);
   const std::size_t end = within + part.n_levels;
   check(end == shape.n_levels() || (end < shape.n_levels() && end % kBlockLevels == 0),
@@ -44,7 +48,10 @@ void check_part(const Part& part, const Shapes& shapes, std::size_t tensor_begin
 void check_divides(const Shapes& shapes) {
   const std::vector<Chunk> chunks = divide(shapes);
   const std::size_t n_levels = count_levels(shapes);
-  check_equal(chunks.size(), std::clamp<std::size_t>(n_levels >> 18, 1, 64));
+  std::size_t n_chunks = 1;
+  while (n_chunks < 64 && 2 * n_chunks <= n_levels >> 18)
+    n_chunks *= 2;
+  check_equal(chunks.size(), n_chunks);
   std::size_t tensor = 0;
   std::size_t tensor_begin = 0;
   std::size_t next = 0;
@@ -124,6 +131,24 @@ void test_chunks_grow_with_the_levels_up_to_64() {
   }
 }
 
+void test_numbers_of_chunks_by_hand() {
+  const std::pair<std::uint32_t, std::size_t> cases[] = {
+      {1, 1},           {(1U << 19) - 1, 1}, {1U << 19, 2},        {3U << 18, 2},
+      {1U << 20, 4},    {(1U << 21) - 1, 4}, {(1U << 24) - 1, 32}, {1U << 24, 64},
+      {100U << 18, 64}, {200U << 18, 64},    {0xFFFFFFFFU, 64}};
+  for (const auto& [n_levels, n_chunks] : cases)
+    check_equal(divide(Shapes{{1, n_levels}}).size(), n_chunks);
+}
+
+// 8 rows of 9 columns are joined, and the second chunk begins behind 2^18 levels, which are
+// 3640 * 72 + 64.
+void test_first_column_of_joined_rows_by_hand() {
+  const std::vector<Chunk> chunks = divide(Shapes{{58255, 9}});
+  check_equal(chunks.size(), 2U);
+  check_equal(chunks[1][0].begin, (58255U * 9 / 2) / 64 * 64);
+  check_equal(chunks[1][0].first_column, 64U);
+}
+
 void test_many_shapes_are_divided_without_gap_or_overlap() {
   Random random(142);
   for (int i = 0; i < 200; ++i) {
@@ -150,6 +175,8 @@ int main() {
       {"two_chunks_by_hand", test_two_chunks_by_hand},
       {"boundaries_near_the_ends_of_tensors", test_boundaries_near_the_ends_of_tensors},
       {"chunks_grow_with_the_levels_up_to_64", test_chunks_grow_with_the_levels_up_to_64},
+      {"numbers_of_chunks_by_hand", test_numbers_of_chunks_by_hand},
+      {"first_column_of_joined_rows_by_hand", test_first_column_of_joined_rows_by_hand},
       {"many_shapes_are_divided_without_gap_or_overlap",
        test_many_shapes_are_divided_without_gap_or_overlap},
   });

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/reconstruction.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "fl_deepcabac/level_syntax.hpp"
 #include "fl_deepcabac/quantizer.hpp"
 #include "fl_deepcabac/step.hpp"
+#include "level_lists.hpp"
 #include "random.hpp"
 
 namespace fl_deepcabac::testing {
@@ -22,7 +25,13 @@ using Values = std::vector<float>;
 Values values_of(const Levels& levels, const Codes& codes, float step, bool is_dependent,
                  const Offsets& offsets) {
   Values values(levels.size());
-  reconstruct(levels, codes, step, is_dependent, offsets, values);
+  const Reconstruction reconstruction(offsets, step);
+  TrellisPath path(is_dependent);
+  list_of(levels).for_each_block([&](const BlockList& block, std::size_t begin) {
+    const std::size_t length = std::min(kBlockLevels, levels.size() - begin);
+    reconstruction.run(block, std::span(codes).subspan(begin, length), path,
+                       std::span(values).subspan(begin, length));
+  });
   return values;
 }
 
@@ -133,9 +142,10 @@ struct Sample {
   Values values;
 };
 
-Sample make_sample(Random& random, const Offsets& offsets, bool is_dependent, float noise) {
+Sample make_sample(Random& random, const Offsets& offsets, bool is_dependent, float noise,
+                   int n_levels = 4000) {
   Sample sample;
-  for (int i = 0; i < 4000; ++i) {
+  for (int i = 0; i < n_levels; ++i) {
     sample.levels.push_back(random.chance(0.6F) ? 0 : random.between(-4, 4));
     sample.codes.push_back(static_cast<std::int8_t>(random.between(-40, 40)));
   }
@@ -147,7 +157,7 @@ Sample make_sample(Random& random, const Offsets& offsets, bool is_dependent, fl
 
 OffsetSums sums_of(const Sample& sample, bool is_dependent, const Values& importance = {}) {
   OffsetSums sums;
-  sums.add(sample.values, importance, sample.levels, sample.codes, 0.5F, is_dependent);
+  sums.add(sample.values, importance, list_of(sample.levels), sample.codes, 0.5F, is_dependent);
   return sums;
 }
 
@@ -214,7 +224,7 @@ void test_sums_of_parts_add_up() {
   const std::span<const std::int32_t> levels(sample.levels);
   for (std::size_t begin = 0; begin < levels.size(); begin += 500) {
     OffsetSums part;
-    part.add(std::span(sample.values).subspan(begin, 500), {}, levels.subspan(begin, 500),
+    part.add(std::span(sample.values).subspan(begin, 500), {}, list_of(levels.subspan(begin, 500)),
              std::span(sample.codes).subspan(begin, 500), 0.5F, false);
     sum.add(part);
   }
@@ -226,6 +236,87 @@ void test_sums_of_parts_add_up() {
     check_near(sum.count[i], whole.count[i], 1e-6);
     check_near(sum.rest[i], whole.rest[i], 1e-6);
     check_near(sum.outward_average[i], whole.outward_average[i], 1e-6);
+  }
+}
+
+// Each sum from its definition, place by place; `add` works through blocks in lanes. Of 2^15 levels
+// and more every fourth block counts four times.
+void check_sums(const Sample& sample, bool is_dependent, const Values& importance) {
+  OffsetSums expected;
+  TrellisPath path(is_dependent);
+  for (std::size_t i = 0; i < sample.levels.size(); ++i) {
+    const double sampled = i / 64 % 4 == 0 ? 4.0 : 0.0;
+    const double weight = (importance.empty() ? 1.0 : double{importance[i]}) *
+                          (sample.levels.size() >= 32768 ? sampled : 1.0);
+    const int code = sample.codes[i];
+    const double size = history_value(static_cast<std::uint32_t>(std::abs(code))) / 32.0;
+    const double average = code < 0 ? -size : size;
+    const double value = double{sample.values[i]} / 0.5;
+    const std::int32_t place = place_of(sample.levels[i], path.quantizer());
+    path.advance(sample.levels[i]);
+    if (place == 0) {
+      expected.zero_square += weight * average * average;
+      expected.zero_product += weight * value * average;
+      continue;
+    }
+    const double rest = value - 0.5 * place;
+    const double outward = place < 0 ? -weight : weight;
+    const std::size_t shift = std::abs(place) <= 2 ? 0 : 1;
+    expected.square += weight * average * average;
+    expected.product += weight * rest * average;
+    expected.count[shift] += weight;
+    expected.rest[shift] += outward * rest;
+    expected.outward_average[shift] += outward * average;
+  }
+  const OffsetSums found = sums_of(sample, is_dependent, importance);
+  const auto check_close = [](double one, double other) {
+    check_near(one, other, 1e-4 * std::fabs(other) + 1e-2);
+  };
+  check_close(found.zero_square, expected.zero_square);
+  check_close(found.zero_product, expected.zero_product);
+  check_close(found.square, expected.square);
+  check_close(found.product, expected.product);
+  for (std::size_t i = 0; i < 2; ++i) {
+    check_close(found.count[i], expected.count[i]);
+    check_close(found.rest[i], expected.rest[i]);
+    check_close(found.outward_average[i], expected.outward_average[i]);
+  }
+}
+
+void test_sums_are_those_of_their_definition() {
+  Random random(152);
+  for (const int n_levels : {4000, 32767, 32768, 40001}) {
+    for (const bool is_dependent : {false, true}) {
+      const Sample sample = make_sample(random, {{9, -8, 7, -6}}, is_dependent, 1.0F, n_levels);
+      check_sums(sample, is_dependent, {});
+      Values importance;
+      for (std::size_t i = 0; i < sample.values.size(); ++i)
+        importance.push_back(4.0F * random.unit());
+      check_sums(sample, is_dependent, importance);
+    }
+  }
+}
+
+// Up to a block, lanes and what is left over.
+void test_squared_error_is_the_sum_of_squares() {
+  Random random(153);
+  for (std::size_t n_values = 0; n_values <= 64; ++n_values) {
+    Values one;
+    Values other;
+    double sum = 0.0;
+    for (std::size_t i = 0; i < n_values; ++i) {
+      one.push_back(random.heavy_tailed());
+      other.push_back(random.heavy_tailed());
+      const double difference = double{one.back()} - double{other.back()};
+      sum += difference * difference;
+    }
+    check_near(fl_deepcabac::squared_error(one, other), sum, 1e-12 * sum);
+    check_equal(fl_deepcabac::squared_error(one, one), 0.0);
+  }
+  // At both ends of what steps may be, squares are no floats.
+  for (const float size : {0x1p-100F, 0x1p100F}) {
+    const double square = double{size} * double{size};
+    check_equal(fl_deepcabac::squared_error(Values(7, size), Values(7, 0.0F)), 7 * square);
   }
 }
 
@@ -264,6 +355,8 @@ int main() {
       {"fit_has_the_least_error", test_fit_has_the_least_error},
       {"high_price_keeps_or_copies_offsets", test_high_price_keeps_or_copies_offsets},
       {"sums_of_parts_add_up", test_sums_of_parts_add_up},
+      {"sums_are_those_of_their_definition", test_sums_are_those_of_their_definition},
+      {"squared_error_is_the_sum_of_squares", test_squared_error_is_the_sum_of_squares},
       {"importance_weighs_the_fit", test_importance_weighs_the_fit},
   });
 }

@@ -62,7 +62,7 @@ void test_saved_state_has_the_layout_of_the_specification() {
   constexpr std::size_t kTensorBytes = 4 * 4 + 4 * 4 + 2 * 71;
   check_equal(fast.size(), kHeaderBytes + kFastBytes + kTensorBytes);
   check_equal(max.size(), kHeaderBytes + kMaxBytes + kTensorBytes);
-  const Bytes header{1, 0, 4, 0, 0, 0, 71, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0x80, 0, 0};
+  const Bytes header{1, 0, 4, 0, 0, 0, 71, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0x80, 0};
   check(std::equal(header.begin(), header.end(), fast.begin()), "header and first context");
   check_equal(static_cast<int>(max[1]), 1);
 }
@@ -138,10 +138,27 @@ void test_contexts_out_of_range_are_rejected() {
   for (const std::size_t context :
        {std::size_t{0}, std::size_t{56}, std::size_t{57}, std::size_t{2346}}) {
     const std::size_t offset = kHeaderBytes + 9 * context;
-    check_equal(status_with(Profile::kFast, offset, {0, 0, 0, 1}), Status::kStateValue);
-    check_equal(status_with(Profile::kFast, offset + 4, {0, 0, 0, 0xFF}), Status::kStateValue);
-    check_equal(status_with(Profile::kFast, offset, {0xFF, 0xFF, 0xFF, 0}), Status::kOk);
-    check_equal(status_with(Profile::kFast, offset, {0, 0, 0, 0, 0, 0, 0, 0, 255}), Status::kOk);
+    const auto status = [&](const Bytes& estimates) {
+      return status_with(Profile::kFast, offset, estimates);
+    };
+    // Estimates lie within [2^19, 2^32 - 1 - 2^19].
+    const Bytes half{0, 0, 0, 0x80};
+    const Bytes bad[] = {
+        {0, 0, 0, 0}, {0xFF, 0xFF, 7, 0}, {0, 0, 0xF8, 0xFF}, {0xFF, 0xFF, 0xFF, 0xFF}};
+    const Bytes good[] = {{0, 0, 8, 0}, {0xFF, 0xFF, 0xF7, 0xFF}};
+    const auto pair_of = [](Bytes fast, const Bytes& slow) {
+      fast.insert(fast.end(), slow.begin(), slow.end());
+      return fast;
+    };
+    for (const Bytes& estimate : bad) {
+      check_equal(status(pair_of(estimate, half)), Status::kStateValue);
+      check_equal(status(pair_of(half, estimate)), Status::kStateValue);
+    }
+    for (const Bytes& estimate : good) {
+      check_equal(status(pair_of(estimate, half)), Status::kOk);
+      check_equal(status(pair_of(half, estimate)), Status::kOk);
+      check_equal(status(pair_of(pair_of(estimate, estimate), {255})), Status::kOk);
+    }
   }
 }
 

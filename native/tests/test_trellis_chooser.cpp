@@ -10,6 +10,8 @@
 #include "fl_deepcabac/block_coder.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
 #include "fl_deepcabac/mixed_contexts.hpp"
+#include "level_lists.hpp"
+#include "moved_models.hpp"
 #include "random.hpp"
 #include "slow_walk.hpp"
 
@@ -55,18 +57,25 @@ Chosen choose(Contexts& contexts, TensorShape shape, const Values& values, float
   History history(values.size());
   TensorWalk walk = walk_of(shape, history, {0, kFirstRowScale, is_dependent});
   const LevelTargets targets(values, {}, 1.0F, history.signed_level, {});
-  Chosen chosen{Levels(values.size(), 0), Values(values.size(), 0.0F)};
+  Chosen chosen{Levels{}, Values(values.size(), 0.0F)};
   BinEncoder coder;
-  EncodedBins bins{coder};
+  EncodedBins<> bins{coder};
+  LevelList list;
   if (is_dependent) {
-    code_blocks(bins, contexts, walk, TrellisChooser<Contexts>(contexts, walk, targets, price),
-                std::span(chosen.levels));
+    TrellisChooser<Contexts> chooser(contexts, walk, targets, price);
+    code_blocks(bins, contexts, walk, chooser, list);
   } else {
-    code_blocks(bins, contexts, walk, LevelChooser<Contexts>(contexts, walk, targets, price),
-                std::span(chosen.levels));
+    LevelChooser<Contexts> chooser(contexts, walk, targets, price);
+    code_blocks(bins, contexts, walk, chooser, list);
   }
+  chosen.levels = levels_of(list, values.size());
   chosen.bits = static_cast<double>(coder.position()) / 256.0;
-  reconstruct(chosen.levels, history.signed_level, 1.0F, is_dependent, {}, chosen.values);
+  TrellisPath path(is_dependent);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::int32_t level = chosen.levels[i];
+    chosen.values[i] = 0.5F * static_cast<float>(place_of(level, path.quantizer()));
+    path.advance(level);
+  }
   return chosen;
 }
 
@@ -179,13 +188,6 @@ void test_errors_stay_within_one_step() {
   }
 }
 
-std::size_t count_moved_models(const FastContexts& contexts) {
-  std::size_t n_moved = 0;
-  FastContexts::visit_models(contexts,
-                             [&](const BitModel& model) { n_moved += model.count != 0 ? 1U : 0U; });
-  return n_moved;
-}
-
 void test_zeros_code_nothing() {
   for (const float price : {0.0F, 0.1F}) {
     FastContexts contexts;
@@ -227,15 +229,13 @@ void test_search_leaves_the_walk_as_it_was() {
     const LevelTargets targets(values, {}, 1.0F, history.signed_level, {});
     TensorWalk walk = walk_of(shape, history, {0, 64, true});
     TrellisChooser<FastContexts> chooser(contexts, walk, targets, 0.1F);
-    walk.begin_block(0, 64, true);
-    Levels levels(192, 0);
-    check(chooser(0, 64, walk.block_features(0, 64), levels), "levels to code");
-    check_equal(walk.trellis_state(), 0U);
+    Levels levels(64, 0);
+    check_equal(chooser(0, 64, walk.block_features(0, 64), levels), BlockPlan::kGiven);
+    check(levels != Levels(64, 0), "levels to code");
+    check_equal(walk.path().state(), 0U);
     check_equal(count_moved_models(contexts), 0U);
     for (std::size_t i = 1; i <= 64; ++i)
       check_equal(walk.place_before(i), 0);
-    check(std::all_of(levels.begin() + 64, levels.end(), [](auto level) { return level == 0; }),
-          "levels of the block only");
   }
 }
 

@@ -3,13 +3,14 @@
 
 A codeword is a number, and coding a bin is choosing one part of an interval [low, low + range) that
 the number must lie in. `low` is kept here as one integer of any length, so that a carry is ordinary
-addition: its last 32 bits are what the document calls the window, all above is already payload.
+addition: its last 64 bits are what the document calls the window, all above is already payload.
 """
 
 from reference.errors import Rejected
 
-TOP = 1 << 32
-SMALL = 1 << 24
+TOP = 1 << 64
+SMALL = 1 << 32
+SHIFT = 32  # bits that move at once
 BYPASS_PROBABILITY = 32768
 
 
@@ -19,34 +20,34 @@ class Encoder:
     def __init__(self) -> None:
         self.low = 0
         self.range = TOP - 1
-        self.n_shifts = 0  # bytes of `low` above its window
+        self.n_bytes = 0  # of `low` above its window
 
     def code(self, bit: int, probability: int, name: str) -> int:  # noqa: ARG002, traced by the worked example
         """Code one bin whose probability of being 1 is `probability` / 65536."""
-        bound = self.range * probability >> 16
+        bound = (self.range >> 16) * probability
         if bit:
             self.range = bound
         else:
             self.low += bound
             self.range -= bound
         while self.range < SMALL:
-            self.low <<= 8
-            self.range <<= 8
-            self.n_shifts += 1
+            self.low <<= SHIFT
+            self.range <<= SHIFT
+            self.n_bytes += SHIFT // 8
         return int(bit)
 
     def finish(self) -> bytes:
         """Return the bytes of the codeword."""
-        return shortest_ending(self.low, self.range, self.n_shifts)
+        return shortest_ending(self.low, self.range, self.n_bytes)
 
 
-def shortest_ending(low: int, width: int, n_shifts: int) -> bytes:
+def shortest_ending(low: int, width: int, n_bytes: int) -> bytes:
     """Return the number in the interval that ends in the most zero bytes, without them (6.3)."""
-    for n_zeros in (4, 3, 2, 1, 0):
+    for n_zeros in range(8, -1, -1):
         unit = 1 << 8 * n_zeros
         number = -(-low // unit) * unit
         if number < low + width:
-            return (number >> 8 * n_zeros).to_bytes(n_shifts + 4 - n_zeros, "big")
+            return (number >> 8 * n_zeros).to_bytes(n_bytes + 8 - n_zeros, "big")
     raise AssertionError("every interval holds its own low end")
 
 
@@ -58,17 +59,18 @@ class Decoder:
         self.range = TOP - 1
         self.position = 0
         self.number = 0  # the number minus `low`, what the document calls `code`
-        for _ in range(4):
-            self.number = self.number << 8 | self.next_byte()
+        for _ in range(2):
+            self.number = self.number << SHIFT | self.next_bytes()
 
-    def next_byte(self) -> int:
-        """Return the next byte of the codeword, zero past its end."""
-        self.position += 1
-        return self.codeword[self.position - 1] if self.position <= len(self.codeword) else 0
+    def next_bytes(self) -> int:
+        """Return the next four bytes of the codeword, zeros past its end."""
+        found = self.codeword[self.position : self.position + SHIFT // 8]
+        self.position += SHIFT // 8
+        return int.from_bytes(found.ljust(SHIFT // 8, b"\0"), "big")
 
     def code(self, _bit: int, probability: int, name: str) -> int:  # noqa: ARG002
         """Return the next bin."""
-        bound = self.range * probability >> 16
+        bound = (self.range >> 16) * probability
         bit = int(self.number < bound)
         if bit:
             self.range = bound
@@ -76,15 +78,15 @@ class Decoder:
             self.number -= bound
             self.range -= bound
         while self.range < SMALL:
-            self.number = (self.number << 8 | self.next_byte()) % TOP
-            self.range <<= 8
+            self.number = (self.number << SHIFT | self.next_bytes()) % TOP
+            self.range <<= SHIFT
         return bit
 
     def finish(self) -> None:
         """Refuse a codeword other than the one its encoder must have written (rule 16)."""
         read = self.codeword[: self.position].ljust(self.position, b"\0")
         low = int.from_bytes(read, "big") - self.number
-        expected = shortest_ending(low, self.range, self.position - 4)
+        expected = shortest_ending(low, self.range, self.position - 8)
         if len(self.codeword) < len(expected):
             raise Rejected("truncated", 16)
         if self.codeword != expected:

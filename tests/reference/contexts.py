@@ -8,11 +8,16 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from reference.mixing import Mixer
+from reference.mixing import SQUASH, Mixer
 
 FAST = 0
 MAX = 1
 SETTLED = 255
+
+
+LEAST = 8 << 16  # neither estimate is nearer to certain; units of 2^-32
+CERTAIN = (1 << 32) - 1
+START_COUNT = 4
 
 
 class Context:
@@ -20,25 +25,27 @@ class Context:
 
     __slots__ = ("count", "fast", "name", "slow")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, start: int | None = None) -> None:
+        """Begin at even odds, or at `start` log odds (7.3)."""
         self.name = name
-        self.fast = 1 << 23
-        self.slow = 1 << 23
+        self.fast = self.slow = 1 << 31
         self.count = 0
+        if start is not None:
+            self.fast = self.slow = SQUASH[start] << 16
+            self.count = START_COUNT
 
     @property
     def probability(self) -> int:
         """The mean of the two, in units of 2^-16, never certain."""
-        return min(max((self.fast + self.slow) >> 9, 12), 65524)
+        return (self.fast + self.slow) >> 17
 
     def update(self, bit: int, is_steady: bool = False) -> None:
         """Move both estimates towards what was coded, the younger the context the further."""
-        target = (1 << 24) - 1 if bit else 0
         young = (1 << 17) // (2 * min(self.count, SETTLED) + 3)
-        slow_rate = max(young, (1 << 16) // 220)
-        fast_rate = slow_rate if is_steady else max(young, (1 << 16) // 20)
-        self.fast += (target - self.fast) * fast_rate >> 16
-        self.slow += (target - self.slow) * slow_rate >> 16
+        slow_rate = max(young, (1 << 16) // 256)
+        fast_rate = slow_rate if is_steady else max(young, (1 << 16) // 16)
+        self.fast = moved(self.fast, bit, fast_rate)
+        self.slow = moved(self.slow, bit, slow_rate)
         self.count += 1
 
     def settle(self) -> None:
@@ -55,6 +62,13 @@ class Context:
     def to_bytes(self) -> bytes:
         """Return the context as a saved state holds it (10.2)."""
         return struct.pack("<IIB", self.fast, self.slow, min(self.count, SETTLED))
+
+
+def moved(estimate: int, bit: int, rate: int) -> int:
+    """Return an estimate after a bin: its distance from it shrinks, but not below the least."""
+    distance = CERTAIN - estimate if bit else estimate
+    distance -= (distance - LEAST) * rate >> 16
+    return CERTAIN - distance if bit else distance
 
 
 def weighted_mean(numbers: list[int], weights: list[int], otherwise: int) -> int:
@@ -82,8 +96,16 @@ class Table:
     Its order, last index fastest, is that of a saved state.
     """
 
-    def __init__(self, name: str, *lengths: int, first: int = 0, n_inputs: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        *lengths: int,
+        first: int = 0,
+        n_inputs: int = 0,
+        start: Callable[..., int | None] = lambda *_: None,
+    ) -> None:
         self.name = name
+        self.start = start  # log odds of a context, by its indices; None for even odds
         self.n_inputs = n_inputs  # of each mixer; 0 in a table of contexts
         self.ranges = [range(length) for length in lengths]
         if first:  # `greater` counts from 1, as the document does
@@ -94,9 +116,15 @@ class Table:
         place = index if isinstance(index, tuple) else (index,)
         if place not in self.used:
             assert all(part in whole for part, whole in zip(place, self.ranges, strict=True))
-            name = self.name + "".join(f"[{part}]" for part in place)
-            self.used[place] = Mixer(self.n_inputs) if self.n_inputs else Context(name)
+            self.used[place] = self.fresh(place)
         return self.used[place]
+
+    def fresh(self, place: tuple[int, ...]) -> Any:
+        """Return an item as it is before its first bin."""
+        if self.n_inputs:
+            return Mixer(self.n_inputs)
+        name = self.name + "".join(f"[{part}]" for part in place)
+        return Context(name, self.start(*place))
 
     def settle(self) -> None:
         """Cut all counts before a packet (7.8)."""
@@ -112,11 +140,45 @@ class Table:
 
     def to_bytes(self) -> bytes:
         """Return the part of 10.2 that this table is."""
-        untouched = (Mixer(self.n_inputs) if self.n_inputs else Context(self.name)).to_bytes()
         return b"".join(
-            self.used[place].to_bytes() if place in self.used else untouched
+            (self.used.get(place) or self.fresh(place)).to_bytes()
             for place in itertools.product(*self.ranges)
         )
+
+
+# Where contexts of levels begin (7.3): log odds in units of 1/256.
+
+
+def start_of_block_coded(left: int, up: int, activity: int) -> int:
+    """Blocks near coded ones, or with a past, are more often coded."""
+    return 500 * left + 150 * up + 110 * activity - 640
+
+
+def start_of_left_half(_depth: int, balance: int) -> int:
+    """The half with the larger averages holds a level more often."""
+    return 150 * balance - 90
+
+
+def start_of_right_half(depth: int, active: int) -> int:
+    """Where the left half holds a level, the right one seldom does as well."""
+    return max(60 - 150 * depth - 140 * active, -600)
+
+
+def start_of_significant(q: int, history: int, spatial: int) -> int:
+    """Both classes are logarithms of what a level is likely to be."""
+    return min(128 * spatial + 77 * history + 128 * q - 1536, 900)
+
+
+def start_of_negative(sign: int, left: int) -> int:
+    """Signs are those of the past and of the level before."""
+    return 140 * (4 - sign) + 200 * (1 - left)
+
+
+def start_of_greater(g: int, magnitude: int) -> int:
+    """As `significant`; where little was expected, levels beyond 1 have heavy tails."""
+    if g in (1, 11):
+        return min(max(230 * (magnitude - 8), -900), 900) + (128 if g == 11 else 0)
+    return min(max(154 * (magnitude - 9), min(128 * g - 768, 150)), 900)
 
 
 class TensorContexts:
@@ -142,12 +204,12 @@ class LevelContexts:
     """One of the two sets of contexts of levels (7.1): those of 7.3 and, for `max`, of 7.7."""
 
     def __init__(self, profile: int) -> None:
-        self.block_coded = Table("block_coded", 2, 2, 8)
-        self.left_half = Table("left_half", 6, 3)
-        self.right_half = Table("right_half", 6, 2)
-        self.significant = Table("significant", 2, 24, 16)
-        self.negative = Table("negative", 9, 3)
-        self.greater = Table("greater", 11, 24, first=1)
+        self.block_coded = Table("block_coded", 2, 2, 8, start=start_of_block_coded)
+        self.left_half = Table("left_half", 6, 3, start=start_of_left_half)
+        self.right_half = Table("right_half", 6, 2, start=start_of_right_half)
+        self.significant = Table("significant", 2, 24, 16, start=start_of_significant)
+        self.negative = Table("negative", 9, 3, start=start_of_negative)
+        self.greater = Table("greater", 11, 24, first=1, start=start_of_greater)
         self.remainder_prefix = Table("remainder_prefix", 24)
         self.in_saved_order = [
             self.block_coded,

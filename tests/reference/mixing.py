@@ -42,7 +42,7 @@ def make_squash() -> dict[int, int]:
     squash = {}
     w = 1 << 31
     for x in range(LIMIT + 1):
-        squash[x] = min((1 << 47) // ((1 << 31) + w), 65524)
+        squash[x] = min((1 << 47) // ((1 << 31) + w), 65528)
         squash[-x] = 65536 - squash[x]
         w = w * 4278222805 >> 32
     return squash

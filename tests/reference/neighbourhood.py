@@ -17,6 +17,12 @@ from reference.stream import TensorState
 
 PLACE_CLIP = 127  # half steps
 FIRST_ROW_SCALE = 64
+LEAST_WIDTH = 72
+
+
+def joined_columns(n_columns: int) -> int:
+    """Return the columns of a tensor once short rows are joined to long enough ones."""
+    return n_columns * max(-(-LEAST_WIDTH // n_columns), 1)
 
 
 def half_octave(value: int) -> int:
@@ -73,20 +79,19 @@ class Neighbourhood:
     def __init__(
         self,
         tensor: TensorState,
-        first_column: int,
+        begin: int,
         magnitudes: Sequence[int],
         signs: Sequence[int],
         row_scale: int,
     ) -> None:
-        self.n_columns = tensor.n_columns
+        self.n_columns = joined_columns(tensor.n_columns)
         self.has_rows = tensor.n_rows > 1
-        self.up_distance = max(tensor.n_columns, 2)
-        self.first_column = first_column
+        self.first_column = begin % self.n_columns
         self.places = [0] * len(magnitudes)
         self.magnitude_codes = magnitudes
         self.signed_codes = signs
         self.row_scale = row_scale
-        self.column_scales = [0] * tensor.n_columns
+        self.column_scales = [0] * self.n_columns
 
     def put(self, i: int, place: int) -> None:
         """Make a place known."""
@@ -106,16 +111,16 @@ class Neighbourhood:
 
     def end_coded_block(self, begin: int, end: int) -> None:
         """Move the scales; they are read within a block as they were at its start."""
-        for i in range(begin, end):
-            target = 128 * self.magnitude(i)
-            self.row_scale += target - self.row_scale >> 5
-            if self.has_rows:
+        total = sum(self.magnitude(i) for i in range(begin, end))
+        self.row_scale += 7 * (128 * total // (end - begin) - self.row_scale) >> 3
+        if self.has_rows:
+            for i in range(begin, end):
                 x = self.column(i)
-                self.column_scales[x] += target - self.column_scales[x] >> 4
+                self.column_scales[x] += 128 * self.magnitude(i) - self.column_scales[x] >> 4
 
     def block_classes(self, begin: int, end: int, left_is_coded: int) -> tuple[int, int, int]:
         """Return left, up and activity of a block."""
-        above = range(begin - self.up_distance, min(end - self.up_distance, begin))
+        above = range(begin - self.n_columns, end - self.n_columns)
         up = any(self.place(j) != 0 for j in above)
         activity = capped(sum(self.magnitude_codes[begin:end]) >> 5, 8)
         return int(left_is_coded), int(up), activity
@@ -126,12 +131,12 @@ class Neighbourhood:
 
     def classes(self, i: int) -> Classes:
         """Return the classes of position i."""
-        u = self.up_distance
+        u = self.n_columns
         left = 2 * self.magnitude(i - 1) + self.magnitude(i - 2)
         up = 2 * self.magnitude(i - u) + self.magnitude(i - u - 1) + self.magnitude(i - u + 1)
-        row = 3 * self.row_scale
-        column = 8 * self.column_scales[self.column(i)] if self.has_rows else 0
-        spatial = column + row + 13 * (left + up) >> 5
+        row = 3 * self.row_scale >> 3
+        column = self.column_scales[self.column(i)] if self.has_rows else 0
+        spatial = column + row + (13 * up >> 3) + (13 * left >> 3) >> 2
 
         average = value_of(self.magnitude_codes[i])
         signed_code = self.signed_codes[i]
@@ -149,8 +154,8 @@ class Neighbourhood:
             signed=8 + t if signed_code >= 0 else 8 - t,
             left=capped(left // 2, 12),
             up=capped(up // 2, 12),
-            column=capped(column >> 5, 16),
-            row=capped(row >> 3, 16),
+            column=capped(column >> 2, 16),
+            row=capped(row, 16),
             around=capped(around, 24),
             around_sign=sign_class(around_code),
             up_signum=signum_class(self.place(i - u)),

@@ -85,14 +85,26 @@ def test_core_and_twin_judge_damage_alike(
 
 @pytest.mark.parametrize(
     ("length", "verdict"),
-    [(0, None), (1, None), (2, None), (3, "truncated"), (1 << 31, "truncated")],
+    [
+        ("", "truncated"),
+        ("00", None),
+        ("01", None),
+        ("02", None),
+        ("03", "truncated"),
+        ("80", "truncated"),
+        ("ffffffff0f", "truncated"),
+        ("8000", "corrupt"),  # not in its shortest form
+        ("ffffffff10", "corrupt"),  # 2^32 and more
+        ("ffffffffff01", "corrupt"),
+    ],
 )
-def test_core_and_twin_judge_lengths_of_codewords_alike(length: int, verdict: str | None) -> None:
+def test_core_and_twin_judge_lengths_of_codewords_alike(length: str, verdict: str | None) -> None:
     # One bin in the first codeword, none in the second; or what other lengths make of them.
     tensors = [Tensor("t", "float32", (1 << 19,))]
     state = StreamState(tensors, 0)
     packet, _ = twin.encode(state, b"", [STEPS[0]], [[0] * (1 << 19)])
-    damaged = twin.with_checksum(packet[:32] + struct.pack("<I", length) + packet[36:])
+    longer = packet[:32] + bytes.fromhex(length) + packet[33:]
+    damaged = twin.with_checksum(longer[:4] + struct.pack("<I", len(longer)) + longer[8:])
     expected = judged_by_twin(state, damaged)
     ours = dc.StreamState.fresh(schema_of(tensors), "fast")
     if isinstance(expected, str):

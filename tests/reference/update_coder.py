@@ -146,7 +146,7 @@ class UpdateCoder:
         here = slice(part.begin, part.end)
         around = Neighbourhood(
             tensor,
-            part.begin % tensor.n_columns,
+            part.begin,
             tensor.magnitudes[here],
             tensor.signs[here],
             row_scales[one_set],

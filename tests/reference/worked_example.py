@@ -35,10 +35,10 @@ class TracingEncoder(Encoder):
     def code(self, bit: int, probability: int, name: str) -> int:
         """Code a bin and note it as a row of a table."""
         answer = super().code(bit, probability, name)
-        low = f"{self.low:0{2 * self.n_shifts + 8}x}"
-        out, window = low[:-8], low[-8:]
+        low = f"{self.low:0{2 * self.n_bytes + 16}x}"
+        out, window = low[:-16], low[-16:]
         row = (str(len(self.rows) + 1), f"`{name}`", str(answer), str(probability))
-        self.rows.append(f"| {' | '.join(row)} | {out} | {window} | {self.range:08x} |")
+        self.rows.append(f"| {' | '.join(row)} | {out} | {window} | {self.range:016x} |")
         return answer
 
 
@@ -69,8 +69,8 @@ three columns hold, after it and in hexadecimal, the bytes out of the window wit
 Bin 1 is `tensor_zero`, bin 2 says that quantisation is not dependent, bins 3 to 16 are the step: not the one predicted,
 d = (3f000000 >> 20) - (3c000000 >> 20) = 48, whose code has s = 5 and the bypass bins of 49 - 32 = 17; not negative; no low
 bits. Bin 17 says that the block is coded. It is not sparse, as `row` is 64. Bins 18 to 21 are the level 2, 22 the level 0, 23 to
-25 the level -1. The first level has no neighbours, but R = 192 and so the class 6 of `spatial`; the last two have the same
-class: the third has the 0 and the 2 to its left, and the 2 once more one row up, at i - u + 1. Bin 26 keeps the offsets at 0.
+25 the level -1. The first level has no neighbours, but R = 24 and so the class 6 of `spatial`; the second has the 2 to its left,
+the third the 0 and the 2. Bin 26 keeps the offsets at 0.
 
 The interval holds a number that ends in {zero_bytes(encoder)} zero bytes, so the payload is
 
@@ -89,7 +89,7 @@ After it the digest of the state is `{after.digest.hex()}`. The history of the t
 
 def zero_bytes(encoder: Encoder) -> int:
     """Return how many bytes of the last window the payload leaves out."""
-    return encoder.n_shifts + 4 - len(encoder.finish())
+    return encoder.n_bytes + 8 - len(encoder.finish())
 
 
 def numbers(values: list[int]) -> str:

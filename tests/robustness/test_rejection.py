@@ -275,7 +275,7 @@ def test_rule_16_surplus_zero_bytes(n_surplus: int) -> None:
 
 
 def test_rule_16_other_ending() -> None:
-    payload = payload_of([1, 0, 0, 0, 0, 0], 0x3F000000)
+    payload = payload_of([5, -3, 2, 7, -1, 4], 0x3F000000)
     verdicts = set()
     n_accepted = 0
     for byte in set(range(256)) - {payload[-1]}:

@@ -20,13 +20,28 @@ LEVELS = np.arange(-8, 9, dtype=np.int32)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_levels_steps_and_costs_come_back(profile: str) -> None:
     state = LevelState.fresh(SCHEMA, profile)
-    coded = encode_levels(state, LEVELS, STEPS)
-    decoded = decode_levels(state, coded.payload)
+    coded = encode_levels(state, LEVELS, STEPS, wants_levels=True)
+    decoded = decode_levels(state, coded.payload, wants_levels=True)
     assert decoded.levels.tolist() == coded.levels.tolist() == LEVELS.tolist()
     assert decoded.steps.tolist() == coded.steps.tolist() == STEPS.tolist()
     assert decoded.costs.tolist() == coded.costs.tolist()
-    # Costs are in 2^-8 bit and add up to the payload within its last four bytes.
+    assert decoded.n_nonzeros.tolist() == coded.n_nonzeros.tolist() == [11, 5]
+    # Costs are in 2^-8 bit and add up to the payload within its last bytes.
     assert abs(coded.costs.sum() / 2048 - len(coded.payload)) <= 4
+
+
+def test_levels_are_left_out_where_nobody_wants_them() -> None:
+    state = LevelState.fresh(SCHEMA, "fast")
+    coded = encode_levels(state, LEVELS, STEPS)
+    assert coded.levels.size == 0
+    assert decode_levels(state, coded.payload).values.tobytes() == coded.values.tobytes()
+
+
+def test_squared_errors_are_those_of_the_values() -> None:
+    values = np.linspace(-3, 3, 17, dtype=np.float32)
+    coded = encode_values(LevelState.fresh(SCHEMA, "fast"), values, STEPS, rd_lambda=0.1)
+    squares = (values.astype(np.float64) - coded.values) ** 2
+    assert coded.squared_errors.tolist() == pytest.approx([squares[:12].sum(), squares[12:].sum()])
 
 
 def test_tensor_of_zeros_has_no_step() -> None:

@@ -118,8 +118,8 @@ STEPS = OFFSETS - 8
         (1, 1, "profile"),
         (2, 9, "tensors"),
         (6, 9, "tensors"),
-        (CONTEXTS + 3, 1, "within their ranges"),  # an estimate of 2^24 and more
-        (CONTEXTS + 7, 1, "within their ranges"),  # the slow one
+        (CONTEXTS + 3, 0xFF, "within their ranges"),  # an estimate too large
+        (CONTEXTS + 7, 0, "within their ranges"),  # the slow one, too small
         (STEPS + 3, 0x7F, "within their ranges"),  # a step beyond 2^100
         (OFFSETS, 0x80, "within their ranges"),  # the offset -128
         (SIGNED_CODES, 0x80, "within their ranges"),  # the signed code -128
@@ -130,6 +130,8 @@ def test_level_state_with_impossible_values_is_refused(offset: int, value: int, 
     content = content_of(saved)
     assert rebuilt(saved, content=bytes(content))[:37] != b""
     dc.StreamState.from_bytes(rebuilt(saved, content=bytes(content)), SCHEMA, "fast")
+    if offset in (CONTEXTS + 3, CONTEXTS + 7):  # nearer to certain than 8 in 2^16
+        content[offset - 1] = value
     content[offset] = value
     with pytest.raises(dc.CorruptPacketError, match=match):
         dc.StreamState.from_bytes(rebuilt(saved, content=bytes(content)), SCHEMA, "fast")

@@ -17,9 +17,10 @@ namespace fl_deepcabac {
 inline constexpr int kCostBits = 8;
 
 // floor(2^8 * log2(value)) for value >= 1, by repeated squaring of the mantissa.
-constexpr std::uint32_t log2_cost(std::uint32_t value) noexcept {
+constexpr std::uint32_t log2_cost(std::uint64_t value) noexcept {
   const int exponent = static_cast<int>(std::bit_width(value)) - 1;
-  std::uint64_t mantissa = std::uint64_t{value} << (31 - exponent);  // in [2^31, 2^32)
+  // In [2^31, 2^32).
+  std::uint64_t mantissa = exponent > 31 ? value >> (exponent - 31) : value << (31 - exponent);
   std::uint32_t fraction = 0;
   for (int bit = 0; bit < kCostBits; ++bit) {
     mantissa = (mantissa * mantissa) >> 31;

@@ -35,9 +35,11 @@ class HalvedBlock {
       sums_[i + 1] = sums_[i];
   }
 
-  void code() {
+  // Codes the block; returns which of its levels are not zero.
+  std::uint64_t code() {
     code_run(0, kBlockLevels, 0);
     walk_.skip_zeros(levels_.size() - done_);
+    return nonzero_;
   }
 
  private:
@@ -46,10 +48,13 @@ class HalvedBlock {
   void code_run(std::size_t first, std::size_t size, std::uint32_t depth) {
     if (size == 1) {
       walk_.skip_zeros(first - done_);
-      const std::size_t i = begin_ + first;
+      LevelCursor cursor = walk_.cursor(begin_ + first, walk_.path());
+      const auto& inputs = Contexts::inputs_of(cursor);
       levels_[first] =
-          code_nonzero(bins_, contexts_, Contexts::inputs_of(walk_.level(i)), levels_[first]);
-      walk_.set_level(i, levels_[first]);
+          code_nonzero(bins_, contexts_, Contexts::nonzero_inputs_of(inputs), levels_[first]);
+      cursor.pass(levels_[first]);
+      walk_.set_path(cursor.path());
+      nonzero_ |= std::uint64_t{1} << first;
       done_ = first + 1;
       return;
     }
@@ -79,46 +84,110 @@ class HalvedBlock {
   TensorWalk& walk_;
   std::size_t begin_;
   std::span<std::int32_t> levels_;  // of the block
-  std::uint64_t nonzero_ = 0;       // bit i: the level i of the block; known when encoding
+  std::uint64_t nonzero_ = 0;       // bit i: the level i of the block; as far as it is known
   // sums_[i]: of the codes of the magnitude averages before position i of the block.
   std::array<std::uint32_t, kBlockLevels + 1> sums_{};
   std::size_t done_ = 0;  // positions of the block that the walk has passed
 };
 
-// The levels of a coded block, from `begin` to the end of `levels`.
-template <class Bins, class Contexts>
-void code_coded_block(Bins& bins, Contexts& contexts, TensorWalk& walk, bool is_sparse,
-                      std::size_t begin, std::span<std::int32_t> levels) {
-  // The walk stores bytes, which may alias anything: only a coder whose address nobody else has can
-  // stay in registers.
-  auto coder = std::move(bins.coder);
-  Bins local{coder};
-  if (is_sparse) {
-    HalvedBlock(local, contexts, walk, begin, levels.subspan(begin)).code();
-  } else {
-    for (std::size_t i = begin; i < levels.size(); ++i) {
-      levels[i] = code_level(local, contexts, Contexts::inputs_of(walk.level(i)), levels[i]);
-      walk.set_level(i, levels[i]);
-    }
-  }
-  bins.coder = std::move(coder);
+// A level that is not zero, by an interval that is handed over and back. Not inlined: most levels
+// are zero, and this would take the registers of the loop over them.
+template <class Bins, class Contexts, class Inputs>
+[[gnu::noinline]] Interval code_nonzero_apart(Interval interval, Bins& bins, Contexts& contexts,
+                                              const Inputs& inputs, std::int32_t& level) {
+  auto coder = bins.coder.detach(interval);
+  typename Bins::Detached detached{coder};
+  level = code_nonzero(detached, contexts, inputs, level);
+  return coder.interval;
 }
 
-// The levels of one part, block by block. `levels` in and out.
+// The levels of the block at `begin`, one by one; returns which are not zero. `path` as the walk's,
+// or a plain one where there is no trellis. `pick(i, inputs, estimate)` says what to encode. Not
+// inlined, for the registers again.
+template <class Bins, class Contexts, class Path, class Pick>
+[[gnu::noinline]] std::uint64_t code_level_by_level(Bins& bins, Contexts& contexts,
+                                                    TensorWalk& walk, Path& path,
+                                                    std::span<std::int32_t> levels, Pick&& pick) {
+  // The walk stores bytes, which may alias anything: only an interval whose address nobody else has
+  // can stay in registers.
+  auto coder = bins.coder.detach();
+  typename Bins::Detached detached{coder};
+  std::uint64_t nonzero = 0;
+  const BlockView view = walk.block_view();
+  LevelCursor<Path> cursor(view, 0, view.sight(0), path);
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const auto& inputs = Contexts::inputs_of(cursor);
+    const auto significant = contexts.significant(inputs);
+    std::int32_t level = pick(i, inputs, significant);
+    if (!detached.code_either(significant, level != 0)) {
+      cursor.pass_zero();
+      continue;
+    }
+    coder.interval = code_nonzero_apart(coder.interval, bins, contexts,
+                                        Contexts::nonzero_inputs_of(inputs), level);
+    levels[i] = level;
+    nonzero |= std::uint64_t{1} << i;
+    cursor.pass(level);
+  }
+  path = cursor.path();
+  bins.coder.attach(coder.interval);
+  return nonzero;
+}
+
+// The levels of the coded block at `begin`; returns which are not zero.
 template <class Bins, class Contexts, class Chooser>
-void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser&& chooser,
-                 std::span<std::int32_t> levels) {
-  for (std::size_t begin = 0; begin < levels.size(); begin += kBlockLevels) {
-    const std::size_t end = std::min(begin + kBlockLevels, levels.size());
-    walk.begin_block(begin, end, Contexts::kLooksAtAll);
+std::uint64_t code_coded_block(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser& chooser,
+                               BlockPlan plan, bool is_sparse, std::size_t begin,
+                               std::span<std::int32_t> levels) {
+  walk.prepare_block(begin, begin + levels.size(), Contexts::kLooksAtAll);
+  const auto given = [wanted = levels.data()]([[maybe_unused]] std::size_t i,
+                                              const auto& /*inputs*/,
+                                              const auto& /*estimate*/) -> std::int32_t {
+    if constexpr (Chooser::kKnowsLevels) {
+      return wanted[i];
+    } else {
+      return 0;  // a decoder is not told
+    }
+  };
+  PlainPath plain;
+  if constexpr (Chooser::kPicks) {
+    if (plan == BlockPlan::kLive) {
+      return code_level_by_level(bins, contexts, walk, plain, levels,
+                                 [&](std::size_t i, const auto& inputs, const auto& estimate) {
+                                   return chooser.pick(i, inputs, estimate);
+                                 });
+    }
+  }
+  if (is_sparse) return HalvedBlock(bins, contexts, walk, begin, levels).code();
+  if (!walk.path().is_dependent())
+    return code_level_by_level(bins, contexts, walk, plain, levels, given);
+  TrellisPath path = walk.path();
+  const std::uint64_t nonzero = code_level_by_level(bins, contexts, walk, path, levels, given);
+  walk.set_path(path);
+  return nonzero;
+}
+
+// The levels of one part, block by block. The chooser fills a block before it is encoded.
+template <class Bins, class Contexts, class Chooser>
+void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser& chooser,
+                 LevelList& list) {
+  std::array<std::int32_t, kBlockLevels> block_levels{};
+  for (std::size_t begin = 0; begin < walk.n_levels(); begin += kBlockLevels) {
+    const std::size_t end = std::min(begin + kBlockLevels, walk.n_levels());
+    const std::span<std::int32_t> levels(block_levels.data(), end - begin);
     const BlockFeatures block = walk.block_features(begin, end);
-    const bool is_coded =
-        bins.code(contexts.block_coded(block), chooser(begin, end, block, levels));
+    const BlockPlan plan = chooser(begin, end, block, levels);
+    const bool is_coded = bins.code(contexts.block_coded(block), plan != BlockPlan::kZero);
+    std::uint64_t nonzero = 0;
     if (is_coded) {
-      code_coded_block(bins, contexts, walk, block.is_sparse, begin, levels.subspan(0, end));
+      nonzero =
+          code_coded_block(bins, contexts, walk, chooser, plan, block.is_sparse, begin, levels);
     } else {
       walk.skip_zeros(end - begin);
     }
+    list.add(nonzero, levels);
+    for (std::uint64_t left = nonzero; left != 0; left &= left - 1)
+      levels[static_cast<std::size_t>(std::countr_zero(left))] = 0;
     walk.end_block(begin, end, is_coded);
   }
 }

@@ -14,6 +14,8 @@
 
 namespace fl_deepcabac {
 
+inline constexpr std::uint64_t kMaxVarint = 0xFFFFFFFF;
+
 class ByteWriter {
  public:
   void write_u8(std::uint8_t value) { bytes_.push_back(value); }
@@ -28,6 +30,12 @@ class ByteWriter {
   void write_u64(std::uint64_t value) {
     write_u32(static_cast<std::uint32_t>(value));
     write_u32(static_cast<std::uint32_t>(value >> 32));
+  }
+  // Seven bits a byte, least significant first, top bit set on all but the last.
+  void write_varint(std::uint32_t value) {
+    for (; value >= 0x80; value >>= 7)
+      write_u8(static_cast<std::uint8_t>(value | 0x80));
+    write_u8(static_cast<std::uint8_t>(value));
   }
   void write_bytes(const void* bytes, std::size_t n_bytes) {
     const auto* first = static_cast<const std::uint8_t*>(bytes);
@@ -63,6 +71,16 @@ class ByteReader {
   [[nodiscard]] std::uint64_t read_u64() noexcept {
     const std::uint64_t low = read_u32();
     return low | (std::uint64_t{read_u32()} << 32);
+  }
+  // What `write_varint` wrote; above kMaxVarint where it is longer than it need be or too large.
+  [[nodiscard]] std::uint64_t read_varint() noexcept {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 35; shift += 7) {
+      const std::uint8_t byte = read_u8();
+      value |= std::uint64_t{byte & 0x7FU} << shift;
+      if ((byte & 0x80U) == 0) return byte == 0 && shift > 0 ? kMaxVarint + 1 : value;
+    }
+    return kMaxVarint + 1;
   }
   void read_bytes(void* bytes, std::size_t n_bytes) noexcept {
     if (n_bytes > bytes_.size() - position_) {

@@ -16,13 +16,20 @@
 
 namespace fl_deepcabac {
 
+[[nodiscard]] inline std::uint32_t count_of(const BitModel& model) noexcept {
+  return model.count();
+}
+template <std::size_t n_inputs>
+[[nodiscard]] std::uint32_t count_of(const MixerWeights<n_inputs>& mixer) noexcept {
+  return mixer.count;
+}
+
 // Before a packet: counts need not grow beyond the age at which rates settle, so that within the
 // packet they count bins.
 template <class Contexts>
 void settle_counts(std::span<Contexts> sets) {
   for (Contexts& contexts : sets) {
-    Contexts::visit_models(contexts,
-                           [](BitModel& model) { model.count = std::min(model.count, kSettled); });
+    Contexts::visit_models(contexts, [](BitModel& model) { model.settle(); });
     Contexts::visit_mixers(contexts,
                            [](auto& mixer) { mixer.count = std::min(mixer.count, kSettledMixer); });
   }
@@ -51,7 +58,7 @@ void merge_contexts(Contexts& merged, std::span<Contexts* const> copies) {
     std::int64_t sum = 0;
     std::int64_t total = 0;
     for (const auto* copy : copies_of) {
-      const auto n_bins = static_cast<std::int64_t>(copy->count - before.count);
+      const auto n_bins = static_cast<std::int64_t>(count_of(*copy) - count_of(before));
       sum += n_bins * static_cast<std::int64_t>(value_of(*copy));
       total += n_bins;
     }
@@ -60,17 +67,15 @@ void merge_contexts(Contexts& merged, std::span<Contexts* const> copies) {
   const auto n_bins_of = [](const auto& before, const auto& copies_of) {
     std::uint32_t n_bins = 0;
     for (const auto* copy : copies_of)
-      n_bins += copy->count - before.count;
+      n_bins += count_of(*copy) - count_of(before);
     return n_bins;
   };
   each([](Contexts& contexts, auto&& visit) { Contexts::visit_models(contexts, visit); },
        [&](BitModel& model, const auto& items) {
-         const BitModel before = model;
-         model.fast = static_cast<std::uint32_t>(
-             weigh(before, items, [](const BitModel& m) { return m.fast; }));
-         model.slow = static_cast<std::uint32_t>(
-             weigh(before, items, [](const BitModel& m) { return m.slow; }));
-         model.count += n_bins_of(before, items);
+         const auto fast = weigh(model, items, [](const BitModel& m) { return m.fast(); });
+         const auto slow = weigh(model, items, [](const BitModel& m) { return m.slow(); });
+         model = BitModel(static_cast<std::uint32_t>(fast), static_cast<std::uint32_t>(slow),
+                          model.count() + n_bins_of(model, items));
        });
   each([](Contexts& contexts, auto&& visit) { Contexts::visit_mixers(contexts, visit); },
        [&](auto& mixer, const auto& items) {

@@ -46,18 +46,35 @@ struct LevelFeatures {
   std::uint32_t around_sign_class;  // of the signed averages left and right
   std::uint32_t up_signum;          // of the level one row up
 
-  // The interface of `LevelView`, which works these out one by one.
-  [[nodiscard]] LevelFeatures under(std::uint32_t quantizer) const noexcept {
-    LevelFeatures features = *this;
-    features.quantizer_index = quantizer;
-    return features;
-  }
+  // The interface of `LevelCursor`, which works these out when asked for.
   [[nodiscard]] std::uint32_t quantizer() const noexcept { return quantizer_index; }
   [[nodiscard]] std::uint32_t history() const noexcept { return history_class; }
   [[nodiscard]] std::uint32_t spatial() const noexcept { return spatial_class; }
   [[nodiscard]] std::uint32_t magnitude() const noexcept { return magnitude_class; }
   [[nodiscard]] std::uint32_t sign() const noexcept { return sign_class; }
   [[nodiscard]] std::uint32_t left_sign() const noexcept { return left_signum; }
+};
+
+// What the profile "fast" looks at for a level that is not zero.
+struct NonzeroFeatures {
+  std::uint32_t quantizer_index;
+  std::uint32_t magnitude_class;
+  std::uint32_t sign_class;
+  std::uint32_t left_signum;
+
+  [[nodiscard]] std::uint32_t quantizer() const noexcept { return quantizer_index; }
+  [[nodiscard]] std::uint32_t magnitude() const noexcept { return magnitude_class; }
+  [[nodiscard]] std::uint32_t sign() const noexcept { return sign_class; }
+  [[nodiscard]] std::uint32_t left_sign() const noexcept { return left_signum; }
+};
+
+// All that the profile "fast" looks at, for an encoder's search.
+struct FastFeatures : NonzeroFeatures {
+  std::uint32_t history_class;
+  std::uint32_t spatial_class;
+
+  [[nodiscard]] std::uint32_t history() const noexcept { return history_class; }
+  [[nodiscard]] std::uint32_t spatial() const noexcept { return spatial_class; }
 };
 
 // What the contexts of a block depend on.
@@ -112,11 +129,23 @@ class FastContexts {
  public:
   static constexpr bool kLooksAtAll = false;
 
-  // What the bins of a level look at: each input is asked for by one bin at most, so none is worked
-  // out beforehand.
+  FastContexts() noexcept;
+
+  // What the bin `significant` looks at; and what the other bins of a level do, worked out once, as
+  // few levels have them.
   template <class View>
-  [[nodiscard]] static View inputs_of(const View& view) noexcept {
+  [[nodiscard]] static const View& inputs_of(const View& view) noexcept {
+    // NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter): as its callers know
     return view;
+  }
+  template <class View>
+  [[nodiscard]] static NonzeroFeatures nonzero_inputs_of(const View& view) noexcept {
+    return {view.quantizer(), view.magnitude(), view.sign(), view.left_sign()};
+  }
+  // All of it, for a search that looks at one level under both quantisers.
+  template <class View>
+  [[nodiscard]] static FastFeatures search_inputs_of(const View& view) noexcept {
+    return {nonzero_inputs_of(view), view.history(), view.spatial()};
   }
 
   [[nodiscard]] SteadyEstimate block_coded(const BlockFeatures& block) noexcept {
@@ -132,7 +161,11 @@ class FastContexts {
   }
   template <class Level>
   [[nodiscard]] PlainEstimate significant(const Level& level) noexcept {
-    return {&significant_[level.quantizer()][level.history()][level.spatial()]};
+    return significant(level.quantizer(), level.history(), level.spatial());
+  }
+  [[nodiscard]] PlainEstimate significant(std::uint32_t quantizer, std::uint32_t history,
+                                          std::uint32_t spatial) noexcept {
+    return {&significant_[quantizer][history][spatial]};
   }
   template <class Level>
   [[nodiscard]] PlainEstimate negative(const Level& level) noexcept {

@@ -90,11 +90,54 @@ inline constexpr ClassTable kSignClassOfCode = make_sign_classes();
   return kSignClassOfCode[static_cast<std::uint8_t>(code)];
 }
 
+consteval ClassTable make_signed_classes() {
+  ClassTable classes{};
+  for (std::int32_t code = -128; code < 128; ++code) {
+    const auto size = static_cast<std::uint32_t>(code < 0 ? -code : code);
+    const std::uint32_t strength =
+        std::min(half_octave(history_value(size)) / 2, kSignedClasses / 2);
+    classes[static_cast<std::uint8_t>(code)] = static_cast<std::uint8_t>(
+        code < 0 ? kSignedClasses / 2 - strength : kSignedClasses / 2 + strength);
+  }
+  return classes;
+}
+inline constexpr ClassTable kSignedClassOfCode = make_signed_classes();
+
 // Finer: 8 where the average is near zero, then one class an octave either way.
 [[nodiscard]] inline std::uint32_t signed_class(std::int8_t code) noexcept {
-  const auto size = static_cast<std::uint32_t>(code < 0 ? -code : code);
-  const std::uint32_t strength = std::min(half_octave(history_value(size)) / 2, kSignedClasses / 2);
-  return code < 0 ? kSignedClasses / 2 - strength : kSignedClasses / 2 + strength;
+  return kSignedClassOfCode[static_cast<std::uint8_t>(code)];
+}
+
+consteval ClassTable make_near_classes() {
+  ClassTable classes{};
+  for (std::uint32_t value = 0; value < classes.size(); ++value)
+    classes[value] = static_cast<std::uint8_t>(half_octave_class(value, kNearClasses));
+  return classes;
+}
+inline constexpr ClassTable kNearClassOfValue = make_near_classes();
+// Half the weighed magnitudes of two or three levels in clipped half steps fit the table.
+static_assert(4 * 127 / 2 < 256);
+
+[[nodiscard]] inline std::uint32_t near_class(std::uint32_t value) noexcept {
+  return kNearClassOfValue[value];
+}
+
+// Scales have as many classes as the spatial estimate, and history classes end at this value.
+static_assert(kScaleClasses == kSpatialClasses);
+inline constexpr std::uint32_t kLastHistoryValue = 1U << 11;
+static_assert(half_octave(kLastHistoryValue) == kHistoryClasses - 1 &&
+              half_octave(kLastHistoryValue - 1) == kHistoryClasses - 2);
+
+consteval std::array<std::uint8_t, kLastHistoryValue + 1> make_average_classes() {
+  std::array<std::uint8_t, kLastHistoryValue + 1> classes{};
+  for (std::uint32_t value = 0; value < classes.size(); ++value)
+    classes[value] = static_cast<std::uint8_t>(half_octave_class(value, kHistoryClasses));
+  return classes;
+}
+inline constexpr auto kAverageClassOfValue = make_average_classes();
+
+[[nodiscard]] inline std::uint32_t average_class(std::uint32_t value) noexcept {
+  return kAverageClassOfValue[std::min(value, kLastHistoryValue)];
 }
 
 }  // namespace fl_deepcabac

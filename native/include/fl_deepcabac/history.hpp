@@ -47,29 +47,68 @@ struct HistoryView {
   std::span<std::int8_t> signed_level;
 };
 
-// Move one weight's averages half way to the place just coded, given in half steps (spec 7.4).
-constexpr void update_history(std::uint8_t& magnitude, std::int8_t& signed_level,
-                              std::int32_t place) noexcept {
+// Averages moved half way to a place, given in half steps (spec 7.4).
+[[nodiscard]] constexpr std::uint8_t moved_magnitude(std::uint8_t code,
+                                                     std::int32_t place) noexcept {
   // A place this large saturates both codes, and a smaller bound keeps the sums within 32 bits.
   constexpr std::int32_t kBound = 1 << 21;
-  constexpr std::int32_t kHalfStep = 1 << (kHistoryBits - 1);
-  const std::int32_t moved = std::clamp(place, -kBound, kBound) * kHalfStep;
+  const std::int32_t moved = std::clamp(place, -kBound, kBound) * (1 << (kHistoryBits - 1));
   const auto distance = static_cast<std::uint32_t>(moved < 0 ? -moved : moved);
-  magnitude = static_cast<std::uint8_t>(
-      history_code((kHistoryValues[magnitude] + distance) / 2, kMaxMagnitudeCode));
-
-  const std::int32_t old_code = signed_level;
-  const auto old_value = static_cast<std::int32_t>(
-      history_value(static_cast<std::uint32_t>(old_code < 0 ? -old_code : old_code)));
-  const std::int32_t sum = (old_code < 0 ? -old_value : old_value) + moved;
-  const auto code = static_cast<std::int32_t>(
-      history_code(static_cast<std::uint32_t>(sum < 0 ? -sum : sum) / 2, kMaxSignedCode));
-  signed_level = static_cast<std::int8_t>(sum < 0 ? -code : code);
+  return static_cast<std::uint8_t>(
+      history_code((kHistoryValues[code] + distance) / 2, kMaxMagnitudeCode));
 }
 
-// Move a part's averages to its levels, whose path begins in state 0.
-void move_history(HistoryView history, std::span<const std::int32_t> levels,
-                  bool is_dependent) noexcept;
+[[nodiscard]] constexpr std::int8_t moved_signed(std::int8_t old_code,
+                                                 std::int32_t place) noexcept {
+  constexpr std::int32_t kBound = 1 << 21;
+  const std::int32_t moved = std::clamp(place, -kBound, kBound) * (1 << (kHistoryBits - 1));
+  const std::int32_t wide = old_code;
+  const auto old_value =
+      static_cast<std::int32_t>(history_value(static_cast<std::uint32_t>(wide < 0 ? -wide : wide)));
+  const std::int32_t sum = (wide < 0 ? -old_value : old_value) + moved;
+  const auto code = static_cast<std::int32_t>(
+      history_code(static_cast<std::uint32_t>(sum < 0 ? -sum : sum) / 2, kMaxSignedCode));
+  return static_cast<std::int8_t>(sum < 0 ? -code : code);
+}
+
+// What every code becomes by each of the places within +-kTabledPlaces.
+inline constexpr std::int32_t kTabledPlaces = 8;
+using MovedCodes = std::array<std::array<std::uint8_t, 256>, 2 * kTabledPlaces + 1>;
+struct MovedTables {
+  MovedCodes magnitude{};
+  MovedCodes signed_level{};
+};
+consteval MovedTables make_moved_tables() {
+  MovedTables tables;
+  for (std::int32_t place = -kTabledPlaces; place <= kTabledPlaces; ++place) {
+    const auto row = static_cast<std::size_t>(std::int64_t{place} + kTabledPlaces);
+    for (std::uint32_t code = 0; code < 256; ++code) {
+      const auto byte = static_cast<std::uint8_t>(code);
+      tables.magnitude[row][code] = moved_magnitude(byte, place);
+      tables.signed_level[row][code] =
+          static_cast<std::uint8_t>(moved_signed(static_cast<std::int8_t>(byte), place));
+    }
+  }
+  return tables;
+}
+inline constexpr MovedTables kMoved = make_moved_tables();
+
+// Move one weight's averages.
+inline void update_history(std::uint8_t& magnitude, std::int8_t& signed_level,
+                           std::int32_t place) noexcept {
+  if (place < -kTabledPlaces || place > kTabledPlaces) {
+    magnitude = moved_magnitude(magnitude, place);
+    signed_level = moved_signed(signed_level, place);
+    return;
+  }
+  const auto row = static_cast<std::size_t>(std::int64_t{place} + kTabledPlaces);
+  magnitude = kMoved.magnitude[row][magnitude];
+  signed_level =
+      static_cast<std::int8_t>(kMoved.signed_level[row][static_cast<std::uint8_t>(signed_level)]);
+}
+
+// Move averages as for levels of zero.
+void decay_history(HistoryView history) noexcept;
 
 // Re-express averages after the step of their tensor has changed. Steps are given as float32 bits
 // (spec 7.5).

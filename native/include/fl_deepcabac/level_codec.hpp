@@ -10,19 +10,24 @@
 #include <span>
 #include <vector>
 
+#include "fl_deepcabac/buffer.hpp"
 #include "fl_deepcabac/status.hpp"
 #include "fl_deepcabac/stream_state.hpp"
 
 namespace fl_deepcabac {
 
 struct CodedLevels {
+  bool wants_levels = true;           // given by the caller: whether `levels` are filled
   std::vector<std::int32_t> levels;   // all tensors end to end
-  std::vector<float> values;          // what they stand for (spec 8)
+  Buffer<float> values;               // what they stand for (spec 8)
   std::vector<std::uint8_t> payload;  // filled when encoding
   // Of each tensor: float32 bits of its step, 0 where all its levels are zero.
   std::vector<std::uint32_t> step_bits;
   // Of each tensor: information in its bins, in units of 2^-8 bit.
   std::vector<std::uint64_t> tensor_costs;
+  std::vector<std::uint64_t> tensor_nonzeros;  // of each tensor: levels that are not zero
+  // Of each tensor: what the values leave out of those encoded, squared; 0 where none were given.
+  std::vector<double> tensor_errors;
 };
 
 // How the offsets of given levels are fitted: to `values`, at `price` squared steps a bit. Without
@@ -56,6 +61,10 @@ struct Choice {
 [[nodiscard]] Result encode_values(StreamState& state, std::span<const float> values,
                                    std::span<const std::uint32_t> step_bits, const Choice& choice,
                                    CodedLevels& coded, std::size_t n_threads = 1);
+
+// `step_bits` as the encoders want them; otherwise the first fault.
+[[nodiscard]] Result check_steps(const StreamState& state,
+                                 std::span<const std::uint32_t> step_bits) noexcept;
 
 [[nodiscard]] Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload,
                                    CodedLevels& coded, std::size_t n_threads = 1);

@@ -41,12 +41,9 @@ class GivenLevels {
     return !any_level(levels_.subspan(begin, n_levels));
   }
   template <class Contexts, class Body>
-  void with_chooser(Contexts& /*contexts*/, TensorWalk& /*walk*/, const PartSetting& /*setting*/,
+  void with_chooser(Contexts& /*contexts*/, TensorWalk& /*walk*/, const PartSetting& setting,
                     Body&& body) const {
-    body([](std::size_t begin, std::size_t end, const BlockFeatures& /*block*/,
-            std::span<std::int32_t> levels) {
-      return any_level(levels.subspan(begin, end - begin));
-    });
+    body(Copier{levels_.subspan(setting.part.begin, setting.part.n_levels)});
   }
   [[nodiscard]] std::span<const float> values(const Part& part) const noexcept {
     return values_.empty() ? values_ : values_.subspan(part.begin, part.n_levels);
@@ -57,6 +54,22 @@ class GivenLevels {
   [[nodiscard]] float price() const noexcept { return price_; }
 
  private:
+  struct Copier {
+    static constexpr bool kPicks = false;
+    static constexpr bool kKnowsLevels = true;
+
+    std::span<const std::int32_t> own;
+
+    [[nodiscard]] BlockPlan operator()(std::size_t begin, std::size_t end,
+                                       const BlockFeatures& /*block*/,
+                                       std::span<std::int32_t> levels) const {
+      const auto block = own.subspan(begin, end - begin);
+      if (!any_level(block)) return BlockPlan::kZero;
+      std::copy(block.begin(), block.end(), levels.begin());
+      return BlockPlan::kGiven;
+    }
+  };
+
   [[nodiscard]] static bool any_level(std::span<const std::int32_t> levels) noexcept {
     return std::any_of(levels.begin(), levels.end(), [](std::int32_t level) { return level != 0; });
   }
@@ -115,7 +128,8 @@ class ValuesToQuantise {
   bool is_dependent_;
 };
 
-struct UnknownLevels {
+class UnknownLevels {
+ public:
   [[nodiscard]] static bool is_dependent() noexcept { return false; }
   [[nodiscard]] static bool is_zero(std::size_t /*tensor*/, std::size_t /*begin*/,
                                     std::size_t /*n_levels*/) noexcept {
@@ -124,14 +138,25 @@ struct UnknownLevels {
   template <class Contexts, class Body>
   void with_chooser(Contexts& /*contexts*/, TensorWalk& /*walk*/, const PartSetting& /*setting*/,
                     Body&& body) const {
-    body([](std::size_t /*begin*/, std::size_t /*end*/, const BlockFeatures& /*block*/,
-            std::span<std::int32_t> /*levels*/) { return false; });
+    body(Nothing{});
   }
   [[nodiscard]] static std::span<const float> values(const Part& /*part*/) noexcept { return {}; }
   [[nodiscard]] static std::span<const float> importance(const Part& /*part*/) noexcept {
     return {};
   }
   [[nodiscard]] static float price() noexcept { return 0.0F; }
+
+ private:
+  struct Nothing {
+    static constexpr bool kPicks = false;
+    static constexpr bool kKnowsLevels = false;
+
+    [[nodiscard]] BlockPlan operator()(std::size_t /*begin*/, std::size_t /*end*/,
+                                       const BlockFeatures& /*block*/,
+                                       std::span<std::int32_t> /*levels*/) const noexcept {
+      return BlockPlan::kGiven;
+    }
+  };
 };
 
 }  // namespace fl_deepcabac

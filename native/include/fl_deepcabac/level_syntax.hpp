@@ -18,13 +18,27 @@ namespace fl_deepcabac {
 // Levels stay exact as float32 (spec 9).
 inline constexpr std::int32_t kMaxLevel = 1 << 24;
 
+template <class Coder = BinEncoder>
 struct EncodedBins {
-  BinEncoder& coder;
+  using Detached = EncodedBins<EncodingInterval>;
+
+  Coder& coder;
 
   template <class Estimate>
   [[gnu::always_inline]] bool code(Estimate estimate, bool bin) {
     coder.encode(bin, estimate.probability());
     estimate.update(bin);
+    return bin;
+  }
+  // The same, where the caller goes different ways.
+  template <class Estimate>
+  [[gnu::always_inline]] bool code_either(Estimate estimate, bool bin) {
+    coder.encode_either(bin, estimate.probability());
+    if (bin) {
+      estimate.update(true);
+    } else {
+      estimate.update(false);
+    }
     return bin;
   }
   std::uint32_t code_bypass(std::uint32_t value, int n_bins) {
@@ -33,13 +47,26 @@ struct EncodedBins {
   }
 };
 
+template <class Coder = BinDecoder>
 struct DecodedBins {
-  BinDecoder& coder;
+  using Detached = DecodedBins<DecodingInterval>;
+
+  Coder& coder;
 
   template <class Estimate>
   [[gnu::always_inline]] bool code(Estimate estimate, bool /*bin*/) noexcept {
     const bool bin = coder.decode(estimate.probability());
     estimate.update(bin);
+    return bin;
+  }
+  template <class Estimate>
+  [[gnu::always_inline]] bool code_either(Estimate estimate, bool /*bin*/) noexcept {
+    const bool bin = coder.decode_either(estimate.probability());
+    if (bin) {
+      estimate.update(true);
+    } else {
+      estimate.update(false);
+    }
     return bin;
   }
   std::uint32_t code_bypass(std::uint32_t /*value*/, int n_bins) noexcept {
@@ -75,22 +102,13 @@ template <class Bins, class Contexts, class Inputs>
   return static_cast<std::int32_t>(code_exp_golomb(bins, prefix, remainder)) + kGreaterBins + 1;
 }
 
-// A level that is known not to be zero (spec 5.3).
+// A level that is known not to be zero (spec 5.3). Returns it; when decoding, `level` is ignored.
 template <class Bins, class Contexts, class Inputs>
 [[gnu::always_inline]] inline std::int32_t code_nonzero(Bins& bins, Contexts& contexts,
                                                         const Inputs& inputs, std::int32_t level) {
   const bool is_negative = bins.code(contexts.negative(inputs), level < 0);
   const std::int32_t magnitude = code_magnitude(bins, contexts, inputs, level < 0 ? -level : level);
   return is_negative ? -magnitude : magnitude;
-}
-
-// One level (spec 5.3). Returns it; when decoding, `level` is ignored. Inlined by force, as are the
-// bins: this is the inner loop, and a call a bin costs a third of the speed.
-template <class Bins, class Contexts, class Inputs>
-[[gnu::always_inline]] inline std::int32_t code_level(Bins& bins, Contexts& contexts,
-                                                      const Inputs& inputs, std::int32_t level) {
-  if (!bins.code(contexts.significant(inputs), level != 0)) return 0;
-  return code_nonzero(bins, contexts, inputs, level);
 }
 
 // The offsets of a tensor (spec 5.7): those it had (`own`), those of the tensor before, or new

@@ -5,6 +5,7 @@
 // in for them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -12,14 +13,46 @@
 #include <span>
 
 #include "fl_deepcabac/reconstruction.hpp"
+#include "fl_deepcabac/tensor_walk.hpp"
 
 namespace fl_deepcabac {
 
-struct LevelTarget {
-  float zero_error;  // of the level zero, in steps, with sign
-  float distance;    // to the offset of other places
-  bool is_negative;  // on which side of it
-  float importance;  // what the squared error counts
+// The targets of a block, and of the levels an encoder looks ahead to.
+struct BlockTargets {
+  // Whole vectors of them.
+  static constexpr std::size_t kCapacity = 80;
+  static_assert(kCapacity >= kBlockLevels + kLookahead);
+
+  std::array<float, kCapacity> zero_errors{};  // of the level zero, in steps, with sign
+  std::array<float, kCapacity> distances{};    // to the offset of other places, with sign
+  const float* importances = nullptr;          // what squared errors count; null where all count 1
+
+  [[nodiscard]] float importance(std::size_t i) const noexcept {
+    return importances == nullptr ? 1.0F : importances[i];
+  }
+  [[nodiscard]] float distance(std::size_t i) const noexcept { return std::fabs(distances[i]); }
+  [[nodiscard]] bool is_negative(std::size_t i) const noexcept { return distances[i] < 0.0F; }
+  // Of leaving level i at zero.
+  [[nodiscard]] float zero_cost(std::size_t i) const noexcept {
+    return importance(i) * (zero_errors[i] * zero_errors[i]);
+  }
+  // Bit i: whether the level i of the block's first `n_levels` may be other than zero.
+  [[nodiscard]] std::uint64_t candidates(std::size_t n_levels, float zero_below) const noexcept {
+    // In vectors, then eight flags at a time: the product gathers their lowest bits in its top
+    // byte.
+    constexpr std::uint64_t kGather = 0x0102040810204080;
+    std::array<std::uint8_t, kBlockLevels> flags;
+    for (std::size_t i = 0; i < kBlockLevels; ++i)
+      flags[i] = std::fabs(distances[i]) >= zero_below ? 1 : 0;
+    std::uint64_t mask = 0;
+    for (std::size_t byte = 0; byte < kBlockLevels / 8; ++byte) {
+      std::uint64_t eight = 0;
+      for (std::size_t i = 0; i < 8; ++i)
+        eight |= std::uint64_t{flags[8 * byte + i]} << (8 * i);
+      mask |= ((eight * kGather) >> 56) << (8 * byte);
+    }
+    return n_levels == kBlockLevels ? mask : mask & ((std::uint64_t{1} << n_levels) - 1);
+  }
 };
 
 // The values of one part. `importance`: empty where all count 1.
@@ -42,14 +75,36 @@ class LevelTargets {
     }
   }
 
-  [[nodiscard, gnu::always_inline]] LevelTarget operator[](std::size_t i) const noexcept {
-    const float value = values_[i] * per_step_;
-    const auto code = static_cast<std::uint8_t>(signed_history_[i]);
-    const float other = value - other_[code];
-    return {.zero_error = value - zero_[code],
-            .distance = std::fabs(other),
-            .is_negative = other < 0.0F,
-            .importance = importance_.empty() ? 1.0F : importance_[i]};
+  // Distances of the levels from `begin` on, as many as there are up to `n_wanted`; returns how
+  // many.
+  std::size_t fill_distances(std::size_t begin, std::size_t n_wanted,
+                             BlockTargets& targets) const noexcept {
+    const std::size_t n_levels = std::min(n_wanted, values_.size() - begin);
+    const float* values = values_.data() + begin;
+    const std::int8_t* codes = signed_history_.data() + begin;
+    const auto distance = [&](std::size_t i) {
+      return values[i] * per_step_ - other_[static_cast<std::uint8_t>(codes[i])];
+    };
+    constexpr std::size_t kUnrolled = 4;
+    std::size_t done = 0;
+    for (; done + kUnrolled <= n_levels; done += kUnrolled) {
+      for (std::size_t i = done; i < done + kUnrolled; ++i)
+        targets.distances[i] = distance(i);
+    }
+    for (; done < n_levels; ++done)
+      targets.distances[done] = distance(done);
+    targets.importances = importance_.empty() ? nullptr : importance_.data() + begin;
+    return n_levels;
+  }
+  // The same, and errors of zero.
+  std::size_t fill(std::size_t begin, std::size_t n_wanted, BlockTargets& targets) const noexcept {
+    const std::size_t n_levels = fill_distances(begin, n_wanted, targets);
+    for (std::size_t i = 0; i < n_levels; ++i)
+      targets.zero_errors[i] = zero_error(begin + i);
+    return n_levels;
+  }
+  [[nodiscard]] float zero_error(std::size_t i) const noexcept {
+    return values_[i] * per_step_ - zero_[static_cast<std::uint8_t>(signed_history_[i])];
   }
   // Distance of a place above zero, given in half steps, from the same offset.
   [[nodiscard]] float reach(std::int32_t place) const noexcept {

@@ -26,6 +26,14 @@ class MixedContexts {
   [[nodiscard]] static LevelFeatures inputs_of(const View& view) noexcept {
     return view.features();
   }
+  template <class View>
+  [[nodiscard]] static LevelFeatures search_inputs_of(const View& view) noexcept {
+    return view.features();
+  }
+  [[nodiscard]] static const LevelFeatures& nonzero_inputs_of(const LevelFeatures& level) noexcept {
+    // NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter): as its callers know
+    return level;
+  }
 
   [[nodiscard]] SteadyEstimate block_coded(const BlockFeatures& block) noexcept {
     return plain_.block_coded(block);

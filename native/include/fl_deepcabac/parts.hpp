@@ -18,7 +18,7 @@ struct Part {
   std::size_t tensor;
   std::size_t begin;  // flat index of its first level
   std::size_t n_levels;
-  std::uint32_t first_column;  // column of its first level
+  std::uint32_t first_column;  // of its first level, rows joined (tensor_walk.hpp)
 };
 
 // The parts of one codeword, in order.

@@ -13,6 +13,7 @@
 #include <span>
 
 #include "fl_deepcabac/history.hpp"
+#include "fl_deepcabac/level_list.hpp"
 #include "fl_deepcabac/trellis.hpp"
 
 namespace fl_deepcabac {
@@ -72,11 +73,20 @@ struct OffsetSums {
   std::array<double, 2> rest{};             // of rest, outwards
   std::array<double, 2> outward_average{};  // of average, outwards
 
-  // A part's levels, whose path begins in state 0; `importance` may be empty: all count 1.
-  void add(std::span<const float> values, std::span<const float> importance,
-           std::span<const std::int32_t> levels, std::span<const std::int8_t> signed_history,
-           float step, bool is_dependent) noexcept;
+  // A part's levels, whose path begins in state 0, or of a large part a sample that counts for all;
+  // `importance` may be empty: all count 1.
+  void add(std::span<const float> values, std::span<const float> importance, const LevelList& list,
+           std::span<const std::int8_t> signed_history, float step, bool is_dependent) noexcept;
   void add(const OffsetSums& other) noexcept;
+  struct Units {
+    float per_step;
+    float weight;  // of each level
+  };
+  void add_block(std::span<const float> values, std::span<const float> importance,
+                 const BlockList& levels, std::span<const std::int8_t> signed_history,
+                 const Units& units, TrellisPath& path) noexcept;
+  // A place other than zero; value and average in steps.
+  void add_place(std::int32_t place, float value, float average, float weight) noexcept;
 };
 
 // Encoder only: the offsets of least squared error + `price` * bits, in squared steps: those the
@@ -84,9 +94,26 @@ struct OffsetSums {
 [[nodiscard]] Offsets choose_offsets(const OffsetSums& sums, const Offsets& own,
                                      const Offsets& previous, float price) noexcept;
 
-// values[i] from levels[i] (spec 8). The levels of a part, whose path begins in state 0.
-void reconstruct(std::span<const std::int32_t> levels, std::span<const std::int8_t> signed_history,
-                 float step, bool is_dependent, const Offsets& offsets,
-                 std::span<float> values) noexcept;
+// Values from levels (spec 8), for one tensor.
+class Reconstruction {
+ public:
+  Reconstruction(const Offsets& offsets, float step) noexcept;
+
+  // values[i] from the levels of a block. `path`, before the block, moves behind it.
+  void run(const BlockList& levels, std::span<const std::int8_t> signed_history, TrellisPath& path,
+           std::span<float> values) const noexcept;
+
+ private:
+  OffsetTable table_;
+  float unit_;
+  std::array<float, 256> zeros_{};  // values of zeros, by signed code
+};
+
+// Move the averages of a block to its levels (spec 7.4); as above.
+void move_history(HistoryView history, const BlockList& levels, TrellisPath& path) noexcept;
+
+// Sum of squared differences, of at most one block.
+[[nodiscard]] double squared_error(std::span<const float> one,
+                                   std::span<const float> other) noexcept;
 
 }  // namespace fl_deepcabac

@@ -24,6 +24,7 @@ enum class Status : std::int32_t {
   kPayloadStepRange = 23,
   kPayloadEnd = 24,
   kPayloadOffsetRange = 25,
+  kPayloadLength = 26,
 
   // The saved state contradicts the layout (spec 10).
   kStateTruncated = 30,

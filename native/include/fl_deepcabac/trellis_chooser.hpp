@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
 
@@ -34,6 +35,10 @@ consteval TrellisTable make_trellis_sources() {
 }
 inline constexpr TrellisTable kTrellisSources = make_trellis_sources();
 
+// Four costs at once.
+using Lanes = float __attribute__((vector_size(16)));
+using LaneMask = std::int32_t __attribute__((vector_size(16)));
+
 template <class Contexts>
 class TrellisChooser {
  public:
@@ -45,26 +50,27 @@ class TrellisChooser {
         price_(price / (1 << kCostBits)),
         zero_below_(kNearestPlace / 2 + price / 2) {}
 
-  // Fill levels[begin, end), all zero before; whether any is not zero.
-  [[nodiscard]] bool operator()(std::size_t begin, std::size_t end, const BlockFeatures& block,
-                                std::span<std::int32_t> levels) {
+  static constexpr bool kPicks = false;
+  static constexpr bool kKnowsLevels = true;
+
+  // Of the block from `begin` to `end`. Fills its levels, all zero before.
+  [[nodiscard]] BlockPlan operator()(std::size_t begin, std::size_t end, const BlockFeatures& block,
+                                     std::span<std::int32_t> levels) {
     begin_ = begin;
+    n_targets_ = targets_.fill(begin, end - begin + kLookahead, own_);
+    const std::size_t n_block = end - begin;
+    if (own_.candidates(n_block, zero_below_) == 0) return BlockPlan::kZero;
+    walk_.prepare_block(begin, end, Contexts::kLooksAtAll);
+    view_ = walk_.block_view();
     is_sparse_ = block.is_sparse;
-    costs_.fill(kUnreached);
-    costs_[walk_.trellis_state()] = 0.0F;
+    costs_.of_state.fill(kUnreached);
+    costs_.of_state[walk_.path().state()] = 0.0F;
     float zero_error = 0.0F;
-    bool any = false;
-    for (std::size_t i = begin; i < end; ++i) {
-      const LevelTarget target = targets_[i];
-      zero_error += target.importance * (target.zero_error * target.zero_error);
-      any = step(i, target) || any;
+    for (std::size_t i = 0; i < n_block; ++i) {
+      zero_error += own_.zero_cost(i);
+      step(i);
     }
-    const bool is_coded = any && pays(end, block, zero_error) && trace(end, levels);
-    if (!walk_.is_far()) {
-      for (std::size_t i = begin; i < end; ++i)
-        walk_.set_place(i, 0);
-    }
-    return is_coded;
+    return pays(n_block, block, zero_error) && trace(levels) ? BlockPlan::kGiven : BlockPlan::kZero;
   }
 
  private:
@@ -81,132 +87,175 @@ class TrellisChooser {
   using Options = std::array<std::array<Option, kQuantizers>, 2>;
   struct Decision {
     Options options;
-    std::uint32_t odd_states;  // bit s: the best path into state s came by an odd level
+    // By state: whether the best path into it came by an odd level, as a mask.
+    alignas(16) std::array<std::int32_t, kTrellisStates> odd;
   };
-  using Costs = std::array<float, kTrellisStates>;
+  struct alignas(16) Costs {
+    std::array<float, kTrellisStates> of_state;
 
-  // Extend all paths by the level at `i`; whether any level other than zero was looked at.
-  bool step(std::size_t i, const LevelTarget& target) noexcept {
-    const std::size_t offset = i - begin_;
-    const auto best =
-        static_cast<std::size_t>(std::min_element(costs_.begin(), costs_.end()) - costs_.begin());
-    const LevelSight sight = sight_of(i, best);
-    Decision& decision = decisions_[offset];
-    const bool has_levels = target.distance >= zero_below_;
-    const auto inputs = Contexts::inputs_of(walk_.level(i, sight));
-    weigh(inputs, target, has_levels, decision.options);
-    weigh(inputs.under(1), target, has_levels, decision.options);
-    Costs next;
-    std::uint32_t odd_states = 0;
-    for (std::size_t state = 0; state < kTrellisStates; ++state) {
-      const std::size_t even_source = kTrellisSources[0][state];
-      const std::size_t odd_source = kTrellisSources[1][state];
-      const float even = costs_[even_source] + decision.options[0][even_source & 1U].cost;
-      const float odd = costs_[odd_source] + decision.options[1][odd_source & 1U].cost;
-      next[state] = std::min(even, odd);
-      odd_states |= std::uint32_t{odd < even} << state;
+    [[nodiscard]] std::size_t best() const noexcept {
+      std::size_t best = 0;
+      float least = of_state[0];
+      for (std::size_t state = 1; state < kTrellisStates; ++state) {
+        best = of_state[state] < least ? state : best;
+        least = std::min(of_state[state], least);
+      }
+      return best;
     }
-    decision.odd_states = odd_states;
-    costs_ = next;
-    return has_levels;
+  };
+
+  // Extend all paths by the level at `i` of the block.
+  void step(std::size_t i) noexcept {
+    Decision& decision = decisions_[i];
+    const LevelCursor<PlainPath> cursor(view_, i, sight_of(i, costs_.best()), PlainPath{});
+    weigh(Contexts::search_inputs_of(cursor), i, decision.options);
+    // Two states of quantiser 0 lead to each of the states 0 to 3, two of quantiser 1 to each of 4
+    // to 7: one by even levels, the other, two further on in the same order, by odd ones.
+    static_assert(kTrellisSources[0] == std::array<std::uint8_t, 8>{0, 2, 4, 6, 7, 5, 3, 1});
+    static_assert(kTrellisSources[1] == std::array<std::uint8_t, 8>{4, 6, 0, 2, 3, 1, 7, 5});
+    Lanes low;
+    Lanes high;
+    std::memcpy(&low, costs_.of_state.data(), sizeof low);
+    std::memcpy(&high, costs_.of_state.data() + 4, sizeof high);
+    const Lanes first = __builtin_shufflevector(low, high, 0, 2, 4, 6);
+    const Lanes second = __builtin_shufflevector(low, high, 7, 5, 3, 1);
+    extend(first, decision.options, 0, costs_.of_state.data(), decision.odd.data());
+    extend(second, decision.options, 1, costs_.of_state.data() + 4, decision.odd.data() + 4);
+  }
+
+  // Costs of four new states from those of the four old ones of a quantiser.
+  static void extend(Lanes from, const Options& options, std::size_t quantizer, float* to,
+                     std::int32_t* odd) noexcept {
+    const Lanes even_cost = from + options[0][quantizer].cost;
+    const Lanes odd_cost =
+        __builtin_shufflevector(from, from, 2, 3, 0, 1) + options[1][quantizer].cost;
+    const LaneMask is_odd = odd_cost < even_cost;
+    const Lanes next = is_odd ? odd_cost : even_cost;
+    std::memcpy(to, &next, sizeof next);
+    std::memcpy(odd, &is_odd, sizeof is_odd);
   }
 
   // What the best path shows the contexts of the level at `i`.
-  [[nodiscard]] LevelSight sight_of(std::size_t i, std::size_t best) noexcept {
+  [[nodiscard]] LevelSight sight_of(std::size_t i, std::size_t best) const noexcept {
     std::array<std::int32_t, 2> places{};
     std::size_t state = best;
-    for (std::size_t back = 0; back < 2; ++back) {
-      const std::size_t at = i - 1 - back;
-      if (i < 1 + back) break;
-      if (at < begin_) {
-        places[back] = walk_.place_before(at + 1);
+    for (std::size_t back = 1; back <= 2; ++back) {
+      if (begin_ + i < back) break;
+      if (i < back) {
+        places[back - 1] = walk_.place_before(begin_ + i - back + 1);
         continue;
       }
-      const std::int32_t level = level_of(at, state);
-      places[back] = place_of(level, quantizer_of(static_cast<std::uint32_t>(state)));
-      if (targets_[at].is_negative) places[back] = -places[back];
+      const std::int32_t level = level_of(i - back, state);
+      const std::int32_t place = place_of(level, quantizer_of(static_cast<std::uint32_t>(state)));
+      places[back - 1] = own_.is_negative(i - back) ? -place : place;
     }
-    if (!walk_.is_far() && i > begin_) walk_.set_place(i - 1, places[0]);
     const auto magnitude = [](std::int32_t place) {
       return static_cast<std::uint32_t>(std::min(place < 0 ? -place : place, 127));
     };
-    return {.quantizer = 0,
-            .left = magnitude(places[0]),
+    return {.left = magnitude(places[0]),
             .left_left = magnitude(places[1]),
-            .left_signum = signum_class(places[0]),
-            .near_up = walk_.is_far() ? 0 : walk_.up_near(i)};
+            .left_signum = signum_class(places[0])};
   }
 
-  // The level at `i` of the best path that is in `state` behind it; `state` becomes the one before.
+  // The level at `i` of the best path that is in `state` behind it; `state` becomes the one
+  // before.
   [[nodiscard]] std::int32_t level_of(std::size_t i, std::size_t& state) const noexcept {
-    const Decision& decision = decisions_[i - begin_];
-    const std::size_t parity = (decision.odd_states >> state) & 1U;
+    const Decision& decision = decisions_[i];
+    const std::size_t parity = decision.odd[state] != 0 ? 1 : 0;
     state = kTrellisSources[parity][state];
     return decision.options[parity][state & 1U].level;
   }
 
-  // The options of one quantiser: zero, and the levels on both sides of the value.
+  // The options of both quantisers: zero, and the levels on both sides of the value.
   template <class Inputs>
-  void weigh(const Inputs& inputs, const LevelTarget& target, bool has_levels,
-             Options& options) noexcept {
+  void weigh(const Inputs& inputs, std::size_t i, Options& options) noexcept {
+    const float distance = own_.distance(i);
+    const bool has_levels = distance >= zero_below_;
+    const auto& nonzero_inputs = Contexts::nonzero_inputs_of(inputs);
+    const std::uint32_t sign_cost =
+        has_levels ? estimate_cost(contexts_.negative(nonzero_inputs), own_.is_negative(i)) : 0;
+    greater_known_ = 1;
+    for (std::uint32_t quantizer = 0; quantizer < kQuantizers; ++quantizer) {
+      const std::uint32_t significant =
+          contexts_.significant(under(inputs, quantizer)).probability();
+      const std::uint32_t zero_cost = is_sparse_ ? 0 : bin_cost(false, significant);
+      options[0][quantizer] = {own_.zero_cost(i) + price_ * static_cast<float>(zero_cost), 0};
+      options[1][quantizer] = {kUnreached, 0};
+      if (!has_levels) continue;
+      const std::uint32_t cost = (is_sparse_ ? kPathCost : bin_cost(true, significant)) + sign_cost;
+      weigh_levels(under(nonzero_inputs, quantizer), i, cost, options);
+    }
+  }
+
+  // The levels other than zero of one quantiser; `cost` of the bins before their magnitude.
+  template <class Inputs>
+  void weigh_levels(const Inputs& inputs, std::size_t i, std::uint32_t cost,
+                    Options& options) noexcept {
     const std::uint32_t quantizer = inputs.quantizer();
-    const auto significant = contexts_.significant(inputs);
-    const std::uint32_t zero_cost = is_sparse_ ? 0 : estimate_cost(significant, false);
-    Option& even = options[0][quantizer];
-    Option& odd = options[1][quantizer];
-    even = {target.importance * (target.zero_error * target.zero_error) +
-                price_ * static_cast<float>(zero_cost),
-            0};
-    odd = {kUnreached, 0};
-    if (!has_levels) return;
-    const float unshifted = targets_.unshifted(target.distance) + (quantizer != 0 ? 0.5F : 0.0F);
+    const float distance = own_.distance(i);
+    const float importance = own_.importance(i);
+    const float unshifted = targets_.unshifted(distance) + (quantizer != 0 ? 0.5F : 0.0F);
     const auto lower =
         std::min(static_cast<std::int32_t>(std::max(unshifted, 0.0F)), kMaxLevel - 1);
-    std::uint32_t cost = (is_sparse_ ? kPathCost : estimate_cost(significant, true)) +
-                         estimate_cost(contexts_.negative(inputs), target.is_negative);
     for (std::int32_t k = 1; k <= lower + 1; ++k) {
       // Beyond the last "greater than" bin levels that lie side by side cost about the same.
       std::uint32_t own = cost;
       if (k <= kGreaterBins) {
-        const auto greater = contexts_.greater(inputs, k);
-        own += estimate_cost(greater, false);
-        cost += estimate_cost(greater, true);
+        const std::uint32_t greater = greater_probability(inputs, k);
+        own += bin_cost(false, greater);
+        cost += bin_cost(true, greater);
       } else if (k < lower) {
         k = lower - 1;
         continue;
       }
       if (k < lower) continue;
-      const float error =
-          target.distance - targets_.reach(2 * k - static_cast<std::int32_t>(quantizer));
-      const float total = target.importance * (error * error) + price_ * static_cast<float>(own);
-      Option& option = (k & 1) != 0 ? odd : even;
+      const float error = distance - targets_.reach(2 * k - static_cast<std::int32_t>(quantizer));
+      const float total = importance * (error * error) + price_ * static_cast<float>(own);
+      Option& option = options[static_cast<std::size_t>(k & 1)][quantizer];
       if (total < option.cost) option = {total, k};
     }
+  }
+
+  // From k = 2 on the bins "greater than k" are those of both quantisers.
+  template <class Inputs>
+  [[nodiscard]] std::uint32_t greater_probability(const Inputs& inputs, std::int32_t k) noexcept {
+    if (k == 1) return contexts_.greater(inputs, 1).probability();
+    for (; greater_known_ < k; ++greater_known_) {
+      greater_[static_cast<std::size_t>(greater_known_)] =
+          contexts_.greater(inputs, greater_known_ + 1).probability();
+    }
+    return greater_[static_cast<std::size_t>(k - 1)];
+  }
+
+  // The same inputs for another quantiser.
+  template <class Inputs>
+  [[nodiscard]] static Inputs under(Inputs inputs, std::uint32_t quantizer) noexcept {
+    inputs.quantizer_index = quantizer;
+    return inputs;
   }
 
   // Whether the best path costs less than a block of zeros. Leaves in `end_state_` where it ends:
   // which state is best is judged a little later, when they are on a level again.
   [[nodiscard]] bool pays(std::size_t end, const BlockFeatures& block, float zero_error) noexcept {
-    const Costs costs = costs_;
-    const std::size_t later = std::min(end + kLookahead, walk_.n_levels());
-    for (std::size_t i = end; i < later; ++i)
-      step(i, targets_[i]);
-    end_state_ =
-        static_cast<std::size_t>(std::min_element(costs_.begin(), costs_.end()) - costs_.begin());
-    for (std::size_t i = later; i-- > end;)
+    const Costs before = costs_;
+    for (std::size_t i = end; i < n_targets_; ++i)
+      step(i);
+    end_state_ = costs_.best();
+    for (std::size_t i = n_targets_; i-- > end;)
       (void)level_of(i, end_state_);
     const auto flag = contexts_.block_coded(block);
-    const float coded = costs[end_state_] + price_ * static_cast<float>(estimate_cost(flag, true));
+    const float coded =
+        before.of_state[end_state_] + price_ * static_cast<float>(estimate_cost(flag, true));
     return coded < zero_error + price_ * static_cast<float>(estimate_cost(flag, false));
   }
 
   // Write the levels of the path that ends in `end_state_`; whether any is not zero.
-  [[nodiscard]] bool trace(std::size_t end, std::span<std::int32_t> levels) const noexcept {
+  [[nodiscard]] bool trace(std::span<std::int32_t> levels) const noexcept {
     bool any = false;
     std::size_t state = end_state_;
-    for (std::size_t i = end; i-- > begin_;) {
+    for (std::size_t i = levels.size(); i-- > 0;) {
       const std::int32_t level = level_of(i, state);
-      levels[i] = targets_[i].is_negative ? -level : level;
+      levels[i] = own_.is_negative(i) ? -level : level;
       any = any || level != 0;
     }
     return any;
@@ -218,9 +267,15 @@ class TrellisChooser {
   float price_;       // squared steps per 2^-8 bit
   float zero_below_;  // distances below this are zeros on every path
   std::size_t begin_ = 0;
+  std::size_t n_targets_ = 0;  // levels of the block, and those looked ahead to
+  BlockTargets own_;           // of these
+  BlockView view_{};           // of the block
   std::size_t end_state_ = 0;
   bool is_sparse_ = false;
   Costs costs_{};  // of the best path into each state, in squared steps
+  // Probabilities of "greater than k" at the level at hand, for 2 <= k <= greater_known_.
+  std::array<std::uint32_t, kGreaterBins> greater_{};
+  std::int32_t greater_known_ = 1;
   std::array<Decision, kBlockLevels + kLookahead> decisions_{};
 };
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The levels of a part without its zeros, which most are: what comes after coding passes over them
+// quickly.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fl_deepcabac/trellis.hpp"
+
+namespace fl_deepcabac {
+
+inline constexpr std::size_t kBlockLevels = 64;
+
+// The levels of a block that are not zero, in order; bit i of `nonzero`: level i is one of them.
+struct BlockList {
+  std::uint64_t nonzero;
+  const std::int32_t* levels;
+
+  // Into the block's levels, all zero before.
+  void copy_to(std::span<std::int32_t> block) const noexcept {
+    const std::int32_t* level = levels;
+    for (std::uint64_t left = nonzero; left != 0; left &= left - 1)
+      block[static_cast<std::size_t>(std::countr_zero(left))] = *level++;
+  }
+  // Calls visit(i, place) for each; `path`, before the block of `n_levels`, moves behind it.
+  template <class Visitor>
+  void for_each_place(std::size_t n_levels, TrellisPath& path, Visitor&& visit) const {
+    const std::int32_t* level = levels;
+    if (!path.is_dependent()) {
+      for (std::uint64_t left = nonzero; left != 0; left &= left - 1)
+        visit(static_cast<std::size_t>(std::countr_zero(left)), place_of(*level++, 0));
+      return;
+    }
+    std::size_t done = 0;
+    for (std::uint64_t left = nonzero; left != 0; left &= left - 1) {
+      const auto i = static_cast<std::size_t>(std::countr_zero(left));
+      path.advance_zeros(i - done);
+      visit(i, place_of(*level, path.quantizer()));
+      path.advance(*level++);
+      done = i + 1;
+    }
+    path.advance_zeros(n_levels - done);
+  }
+};
+
+class LevelList {
+ public:
+  // The next block.
+  void add(std::uint64_t nonzero, std::span<const std::int32_t> block) {
+    nonzero_.push_back(nonzero);
+    for (; nonzero != 0; nonzero &= nonzero - 1)
+      levels_.push_back(block[static_cast<std::size_t>(std::countr_zero(nonzero))]);
+  }
+
+  [[nodiscard]] std::size_t n_nonzero() const noexcept { return levels_.size(); }
+  // Those that are not zero, in order.
+  [[nodiscard]] std::span<const std::int32_t> levels() const noexcept { return levels_; }
+
+  // Calls visit(block, begin of the block in the part) in order.
+  template <class Visitor>
+  void for_each_block(Visitor&& visit) const {
+    const std::int32_t* level = levels_.data();
+    for (std::size_t block = 0; block < nonzero_.size(); ++block) {
+      visit(BlockList{nonzero_[block], level}, block * kBlockLevels);
+      level += std::popcount(nonzero_[block]);
+    }
+  }
+  // The same for a part of `n_levels` that was not coded: all are zero.
+  static LevelList zeros(std::size_t n_levels) {
+    LevelList list;
+    list.nonzero_.assign((n_levels + kBlockLevels - 1) / kBlockLevels, 0);
+    return list;
+  }
+
+ private:
+  std::vector<std::uint64_t> nonzero_;  // one number a block
+  std::vector<std::int32_t> levels_;
+};
+
+}  // namespace fl_deepcabac
