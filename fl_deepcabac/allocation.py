@@ -24,8 +24,9 @@ MIN_STEP, MAX_STEP = 2.0**-100, 2.0**100
 # Small tensors get steps down to this part of the largest tensor's.
 FINEST_SHARE = 0.2
 # A step is measured against at least this part of what is to be coded: a residual far larger than
-# the update, as after training has settled, would otherwise take many steps to count.
-LEAST_CARRIED_PART = 0.25
+# the update, as after training has settled, would otherwise take many steps to count. Small enough
+# that values without a tail still reach a whole step at the coarsest defaults: then they are coded.
+LEAST_CARRIED_PART = 0.125
 # Sensitivity makes a step at most so many times finer or coarser than it would be without.
 MOST_FINER, MOST_COARSER = 16.0, 4.0
 # Halvings of the interval that holds the offset of all steps; more than float64 can tell.
