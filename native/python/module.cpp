@@ -115,14 +115,15 @@ StateHandle load_state(const StateHandle& like, const py::bytes& saved) {
 
 // Runs `call(state, coded)` on a copy of the state, without the GIL.
 template <class Call>
-py::tuple run_on_copy(const StateHandle& before, bool wants_levels, Call&& call) {
+py::tuple run_on_copy(const StateHandle& before, std::size_t threads, bool wants_levels,
+                      Call&& call) {
   CodedLevels coded;
   coded.wants_levels = wants_levels;
   std::shared_ptr<StreamState> state;
   Result result;
   {
     const py::gil_scoped_release release;
-    state = std::make_shared<StreamState>(*before);
+    state = std::make_shared<StreamState>(copy_of(*before, threads));
     result = call(*state, coded);
   }
   throw_unless_ok(result);
@@ -139,7 +140,7 @@ py::tuple py_encode_levels(const StateHandle& before, const LevelArray& levels,
   const auto level_span = span_of(levels);
   const OffsetFit fit{span_of(values), price};
   const auto bits = bits_of(steps);
-  return run_on_copy(before, wants_levels, [&](StreamState& copy, CodedLevels& out) {
+  return run_on_copy(before, threads, wants_levels, [&](StreamState& copy, CodedLevels& out) {
     return encode_levels(copy, level_span, bits, out, threads, fit);
   });
 }
@@ -150,7 +151,7 @@ py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
   const auto value_span = span_of(values);
   const Choice choice{price, dependent, span_of(importance)};
   const auto bits = bits_of(steps);
-  return run_on_copy(before, wants_levels, [&](StreamState& copy, CodedLevels& out) {
+  return run_on_copy(before, threads, wants_levels, [&](StreamState& copy, CodedLevels& out) {
     return encode_values(copy, value_span, bits, choice, out, threads);
   });
 }
@@ -158,7 +159,7 @@ py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
 py::tuple py_decode_levels(const StateHandle& before, const py::bytes& payload, std::size_t threads,
                            bool wants_levels) {
   const auto bytes = span_of(payload);
-  return run_on_copy(before, wants_levels, [&](StreamState& copy, CodedLevels& out) {
+  return run_on_copy(before, threads, wants_levels, [&](StreamState& copy, CodedLevels& out) {
     return decode_levels(copy, bytes, out, threads);
   });
 }

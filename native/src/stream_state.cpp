@@ -2,10 +2,12 @@
 #include "fl_deepcabac/stream_state.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
 #include "fl_deepcabac/byte_io.hpp"
+#include "fl_deepcabac/parallel.hpp"
 #include "fl_deepcabac/step.hpp"
 
 namespace fl_deepcabac {
@@ -72,6 +74,27 @@ StreamState::StreamState(std::vector<TensorShape> tensor_shapes, Profile stream_
   offsets.assign(shapes.size(), {});
   magnitude_history.assign(n_levels, 0);
   signed_history.assign(n_levels, 0);
+}
+
+StreamState copy_of(const StreamState& state, std::size_t n_threads) {
+  StreamState copy;
+  copy.shapes = state.shapes;
+  copy.profile = state.profile;
+  copy.level_contexts = state.level_contexts;
+  copy.tensor_contexts = state.tensor_contexts;
+  copy.step_bits = state.step_bits;
+  copy.offsets = state.offsets;
+  copy.magnitude_history.resize(state.n_levels());
+  copy.signed_history.resize(state.n_levels());
+  constexpr std::size_t kShare = std::size_t{1} << 20;
+  run_parallel((state.n_levels() + kShare - 1) / kShare, n_threads, [&](std::size_t share) {
+    const std::size_t begin = share * kShare;
+    const std::size_t length = std::min(kShare, state.n_levels() - begin);
+    std::memcpy(copy.magnitude_history.data() + begin, state.magnitude_history.data() + begin,
+                length);
+    std::memcpy(copy.signed_history.data() + begin, state.signed_history.data() + begin, length);
+  });
+  return copy;
 }
 
 std::vector<std::uint8_t> StreamState::to_bytes() const {

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "fl_deepcabac/buffer.hpp"
 #include "fl_deepcabac/contexts.hpp"
 #include "fl_deepcabac/history.hpp"
 #include "fl_deepcabac/mixed_contexts.hpp"
@@ -55,9 +56,12 @@ struct StreamState {
   TensorContexts tensor_contexts{};
   // Float32 bits of each tensor's last step; 0 before the first.
   std::vector<std::uint32_t> step_bits;
-  std::vector<Offsets> offsets;                 // of each tensor, as last coded; 0 before the first
-  std::vector<std::uint8_t> magnitude_history;  // history codes, all tensors end to end
-  std::vector<std::int8_t> signed_history;      // same order, sign and code
+  std::vector<Offsets> offsets;            // of each tensor, as last coded; 0 before the first
+  Buffer<std::uint8_t> magnitude_history;  // history codes, all tensors end to end
+  Buffer<std::int8_t> signed_history;      // same order, sign and code
 };
+
+// A copy made on several threads, for models whose history takes a while to copy.
+[[nodiscard]] StreamState copy_of(const StreamState& state, std::size_t n_threads);
 
 }  // namespace fl_deepcabac

@@ -62,13 +62,14 @@ class TrellisChooser {
     if (own_.candidates(n_block, zero_below_) == 0) return BlockPlan::kZero;
     walk_.prepare_block(begin, end, Contexts::kLooksAtAll);
     view_ = walk_.block_view();
-    is_sparse_ = block.is_sparse;
+    const std::size_t n_known = take_over(begin, block.is_sparse, n_block);
     costs_.of_state.fill(kUnreached);
     costs_.of_state[walk_.path().state()] = 0.0F;
     float zero_error = 0.0F;
     for (std::size_t i = 0; i < n_block; ++i) {
       zero_error += own_.zero_cost(i);
-      step(i);
+      if (i >= n_known) weigh(i);
+      extend(i);
     }
     return pays(n_block, block, zero_error) && trace(levels) ? BlockPlan::kGiven : BlockPlan::kZero;
   }
@@ -104,11 +105,26 @@ class TrellisChooser {
     }
   };
 
-  // Extend all paths by the level at `i` of the block.
-  void step(std::size_t i) noexcept {
-    Decision& decision = decisions_[i];
+  // The options of the first levels stand as they were weighed when the block before looked ahead;
+  // returns of how many.
+  std::size_t take_over(std::size_t begin, bool is_sparse, std::size_t n_block) noexcept {
+    const bool fits = ahead_begin_ == begin && is_sparse_ == is_sparse;
+    is_sparse_ = is_sparse;
+    if (!fits) return 0;
+    const std::size_t n_known = std::min(n_ahead_, n_block);
+    std::copy_n(decisions_.begin() + kBlockLevels, n_known, decisions_.begin());
+    return n_known;
+  }
+
+  // Work out the options of the level at `i` of the block.
+  void weigh(std::size_t i) noexcept {
     const LevelCursor<PlainPath> cursor(view_, i, sight_of(i, costs_.best()), PlainPath{});
-    weigh(Contexts::search_inputs_of(cursor), i, decision.options);
+    weigh_options(Contexts::search_inputs_of(cursor), i, decisions_[i].options);
+  }
+
+  // Extend all paths by this level.
+  void extend(std::size_t i) noexcept {
+    Decision& decision = decisions_[i];
     // Two states of quantiser 0 lead to each of the states 0 to 3, two of quantiser 1 to each of 4
     // to 7: one by even levels, the other, two further on in the same order, by odd ones.
     static_assert(kTrellisSources[0] == std::array<std::uint8_t, 8>{0, 2, 4, 6, 7, 5, 3, 1});
@@ -119,13 +135,13 @@ class TrellisChooser {
     std::memcpy(&high, costs_.of_state.data() + 4, sizeof high);
     const Lanes first = __builtin_shufflevector(low, high, 0, 2, 4, 6);
     const Lanes second = __builtin_shufflevector(low, high, 7, 5, 3, 1);
-    extend(first, decision.options, 0, costs_.of_state.data(), decision.odd.data());
-    extend(second, decision.options, 1, costs_.of_state.data() + 4, decision.odd.data() + 4);
+    extend_four(first, decision.options, 0, costs_.of_state.data(), decision.odd.data());
+    extend_four(second, decision.options, 1, costs_.of_state.data() + 4, decision.odd.data() + 4);
   }
 
   // Costs of four new states from those of the four old ones of a quantiser.
-  static void extend(Lanes from, const Options& options, std::size_t quantizer, float* to,
-                     std::int32_t* odd) noexcept {
+  static void extend_four(Lanes from, const Options& options, std::size_t quantizer, float* to,
+                          std::int32_t* odd) noexcept {
     const Lanes even_cost = from + options[0][quantizer].cost;
     const Lanes odd_cost =
         __builtin_shufflevector(from, from, 2, 3, 0, 1) + options[1][quantizer].cost;
@@ -168,7 +184,7 @@ class TrellisChooser {
 
   // The options of both quantisers: zero, and the levels on both sides of the value.
   template <class Inputs>
-  void weigh(const Inputs& inputs, std::size_t i, Options& options) noexcept {
+  void weigh_options(const Inputs& inputs, std::size_t i, Options& options) noexcept {
     const float distance = own_.distance(i);
     const bool has_levels = distance >= zero_below_;
     const auto& nonzero_inputs = Contexts::nonzero_inputs_of(inputs);
@@ -238,8 +254,12 @@ class TrellisChooser {
   // which state is best is judged a little later, when they are on a level again.
   [[nodiscard]] bool pays(std::size_t end, const BlockFeatures& block, float zero_error) noexcept {
     const Costs before = costs_;
-    for (std::size_t i = end; i < n_targets_; ++i)
-      step(i);
+    for (std::size_t i = end; i < n_targets_; ++i) {
+      weigh(i);
+      extend(i);
+    }
+    ahead_begin_ = begin_ + end;
+    n_ahead_ = n_targets_ - end;
     end_state_ = costs_.best();
     for (std::size_t i = n_targets_; i-- > end;)
       (void)level_of(i, end_state_);
@@ -272,6 +292,9 @@ class TrellisChooser {
   BlockView view_{};           // of the block
   std::size_t end_state_ = 0;
   bool is_sparse_ = false;
+  // Where the last search looked ahead, and how far.
+  std::size_t ahead_begin_ = std::numeric_limits<std::size_t>::max();
+  std::size_t n_ahead_ = 0;
   Costs costs_{};  // of the best path into each state, in squared steps
   // Probabilities of "greater than k" at the level at hand, for 2 <= k <= greater_known_.
   std::array<std::uint32_t, kGreaterBins> greater_{};
