@@ -30,7 +30,7 @@ EXACT_DTYPES = frozenset(
 MAX_ELEMENTS = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TensorSpec:
     """Name, shape and dtype of one tensor.
 
@@ -60,12 +60,12 @@ class TensorSpec:
         """Whether the tensor travels unchanged: integers, booleans and 0-d tensors do (spec 4)."""
         return self.dtype in EXACT_DTYPES or not self.shape
 
-    @property
+    @cached_property
     def n_elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def raw_bytes(self) -> int:
         """Bytes of the uncompressed tensor."""
         return self.n_elements * np.dtype(self.dtype).itemsize
