@@ -54,7 +54,7 @@ KNOWN_FLAGS = FLAG_FRESH | FLAG_MAX_PROFILE | FLAG_EXACT | FLAG_EXACT_ZSTD
 SEQUENCE_LIMIT = 1 << 24
 
 MAX_PACKET_BYTES = 2**32 - 1
-# A level has at most 36 context-coded bins of at most 12.5 bits and 24 bypass bins: below 64 bytes.
+# A level has at most 36 context-coded bins of at most 13 bits and 24 bypass bins: below 64 bytes.
 MAX_LEVEL_BYTES = 64
 MAX_TENSOR_BYTES = 128
 
