@@ -39,8 +39,9 @@ struct OffsetFit {
   float price = 0.0F;
 };
 
-// `step_bits`: one a tensor, valid steps. kLengthMismatch, kStepRange and kLevelRange are reported
-// with the position of the first offender: tensor for steps, flat index for levels.
+// `levels` must not lie in `coded`, which is filled anew. `step_bits`: one a tensor, valid steps.
+// kLengthMismatch, kStepRange and kLevelRange are reported with the position of the first offender:
+// tensor for steps, flat index for levels.
 [[nodiscard]] Result encode_levels(StreamState& state, std::span<const std::int32_t> levels,
                                    std::span<const std::uint32_t> step_bits, CodedLevels& coded,
                                    std::size_t n_threads = 1, const OffsetFit& fit = {});

@@ -23,8 +23,8 @@
 
 namespace fl_deepcabac {
 
-// Nearer to zero than to one step: no cost of this coder makes one the better choice often enough
-// to look.
+// A block whose values are all nearer to zero than to one step is not looked at: seldom enough is
+// one of them worth a level other than zero, though in a block that is coded anyway it may be.
 inline constexpr float kZeroBelow = 0.5F;
 // About what finding a level in a sparse block takes: six halvings (spec 5.4).
 inline constexpr std::uint32_t kPathCost = 6U << kCostBits;
@@ -35,28 +35,39 @@ template <class Estimate>
   return bin_cost(bin, estimate.probability());
 }
 
-// Distances below which zero is the best choice even if sign and magnitude cost nothing, by the
-// probability of `significant`: most levels need no more than one look.
+// Distances below which zero is a better choice than one, as seen without offsets, even if sign and
+// magnitude cost nothing, by the probability of `significant`: most levels need no more than one
+// look.
 class ZeroThresholds {
  public:
   // `price` in squared steps per 2^-8 bit.
   explicit ZeroThresholds(float price) noexcept {
-    for (std::uint32_t cell = 0; cell < thresholds_.size(); ++cell) {
+    for (std::uint32_t cell = 0; cell < excesses_.size(); ++cell) {
       const std::uint32_t probability = (2 * cell + 1) << (kCellShift - 1);
       const auto bits = static_cast<float>(bin_cost(true, probability)) -
                         static_cast<float>(bin_cost(false, probability));
-      // Error of zero less that of one: 2 distance - 1.
-      thresholds_[cell] = 0.5F + 0.5F * price * bits;
+      // Error of zero less that of one: importance * (2 distance - 1).
+      excesses_[cell] = 0.5F * price * bits;
+      thresholds_[cell] = std::min(0.5F + excesses_[cell], kOneIsNearest);
     }
   }
-  [[nodiscard]] float operator[](std::uint32_t probability) const noexcept {
-    return thresholds_[probability >> kCellShift];
+  [[nodiscard]] bool is_zero(float distance, std::uint32_t probability) const noexcept {
+    return distance < thresholds_[probability >> kCellShift];
+  }
+  // The same where the squared error counts `importance`.
+  [[nodiscard]] bool is_zero(float distance, std::uint32_t probability,
+                             float importance) const noexcept {
+    const float excess = excesses_[probability >> kCellShift];
+    return importance > 0.0F && distance < std::min(0.5F + excess / importance, kOneIsNearest);
   }
 
  private:
   static constexpr int kCellShift = 8;
   static constexpr std::size_t kCells = kProbabilityOne >> kCellShift;
+  // Farther out larger levels may be worth what a one is not.
+  static constexpr float kOneIsNearest = 1.5F;
 
+  std::array<float, kCells> excesses_{};  // half the price of a one over a zero
   std::array<float, kCells> thresholds_{};
 };
 
@@ -97,15 +108,20 @@ class LevelChooser {
   [[nodiscard, gnu::always_inline]] std::int32_t pick(std::size_t i, const Inputs& inputs,
                                                       const Estimate& significant) {
     const std::uint32_t probability = significant.probability();
-    if (own_.distance(i) < thresholds_[probability] && own_.importances == nullptr) return 0;
+    if (thresholds_.is_zero(own_.distance(i), probability) && own_.importances == nullptr) return 0;
     return pick_apart(i, Contexts::nonzero_inputs_of(inputs), probability);
   }
 
  private:
+  [[nodiscard]] bool is_zero(std::size_t i, std::uint32_t probability) const noexcept {
+    if (own_.importances == nullptr) return thresholds_.is_zero(own_.distance(i), probability);
+    return thresholds_.is_zero(own_.distance(i), probability, own_.importances[i]);
+  }
   // Not inlined: it would take the registers of the loop over levels, few of which come here.
   template <class NonzeroInputs>
   [[nodiscard, gnu::noinline]] std::int32_t pick_apart(std::size_t i, const NonzeroInputs& inputs,
                                                        std::uint32_t probability) {
+    if (own_.importances != nullptr && is_zero(i, probability)) return 0;
     own_.zero_errors[i] = targets_.zero_error(begin_ + i);
     const std::int32_t size =
         choose_magnitude(inputs, i, bin_cost(false, probability), bin_cost(true, probability));
@@ -124,8 +140,7 @@ class LevelChooser {
       const auto i = static_cast<std::size_t>(std::countr_zero(candidates));
       const LevelCursor<PlainPath> cursor(view, i, i < 2 ? view.sight(i) : LevelSight{}, {});
       const auto estimate = contexts_.significant(Contexts::inputs_of(cursor));
-      if (own_.importances == nullptr && own_.distance(i) < thresholds_[estimate.probability()])
-        continue;
+      if (is_zero(i, estimate.probability())) continue;
       found |= std::uint64_t{1} << i;
       if (std::popcount(found) > kDoubtfulLevels) break;
     }
