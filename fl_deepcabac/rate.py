@@ -10,7 +10,6 @@ smallest levels of a packet that is a little too large are dropped instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -23,21 +22,15 @@ from fl_deepcabac.arrays import level_slices
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.entropy import CodedLevels, LevelState, encode_levels
 from fl_deepcabac.errors import BudgetError
+from fl_deepcabac.rate_search import RateSearch
 from fl_deepcabac.schema import Schema
 
 __all__ = ["budget_of", "code_within"]
 
-# A packet with this part of its budget is good enough; a trial aims between here and the whole.
-ENOUGH, AIM = 0.973, 0.987
-# Trials in all; of them for the step once a packet was too large, and before any was.
-MAX_TRIALS = 12
+# Trials for the step once a packet was too large, and before any was.
 STEP_TRIALS, STEP_TRIALS_BELOW = 5, 10
-# From the fifth trial on, every other one halves the bracket.
-SLOW_FROM = 5
-# Least part of a halving of the bytes that a stride is made for while there is no bracket.
-LEAST_EXCESS = 0.02
-# A search interval narrower than this, in log2 of the step, holds no packet that is better.
-RESOLUTION = 2.0**-14
+# Trials with the smallest levels dropped or with other prices, from each packet to start from.
+MORE_TRIALS = 7
 # No step is finer than this part of the largest value: float32 has no more to tell.
 FINEST_PART = 2.0**-22
 # Above this many times the largest value a step leaves no level, rounded or not.
@@ -46,9 +39,11 @@ COARSEST_PART = 2.3
 FINE_STEP_BITS = 1024
 # Bytes fall a little more slowly than the number of levels does.
 TRIM_SLOPE = 0.9
-# Where the smallest levels cannot be dropped, bits are made dearer, up to 2^3 times: bytes halve
-# more slowly than prices double.
-MAX_DEARER, DEARER_SLOPE = 3.0, 0.3
+# Where the smallest levels cannot be dropped, bits are made dearer or cheaper, up to 2^3
+# times; bytes halve more slowly than prices double.
+MAX_DEARER, DEARER_SLOPE, LEAST_DEARER = 3.0, 0.3, 2.0**-7
+# In log2, so far that most steps of three bits of mantissa are others.
+OTHER_STEPS = 1 / 8
 
 
 class Code(Protocol):
@@ -100,9 +95,9 @@ def code_within(
     -------
     CodedLevels
         Of a packet with at least 97 % of the budget, where the update has that much to tell at the
-        finest steps (one of zeros has not), and where one level more or less is not already worth
-        the other 3 %, as it is in packets of less than a hundred bytes. A stream's first packets
-        may use a little less, and so may any that ran out of trials.
+        finest steps (one of zeros has not), and where one level more or less, or offsets for one
+        tensor, are not already worth the other 3 %, as in packets of less than two hundred bytes.
+        A stream's first packets may use a little less, and so may any that ran out of trials.
 
     Raises
     ------
@@ -111,13 +106,13 @@ def code_within(
 
     Notes
     -----
-    Three or four trials are typical, `MAX_TRIALS` and one the most. The largest packet within the
-    budget wins.
+    Three or four trials are typical; packets of a few hundred bytes that follow the trellis may
+    take twenty. The largest packet within the budget wins.
     """
     payload_bits = 8 * (budget - other_bytes)
     ladder = _Ladder.of(values, units, schema=schema, payload_bits=payload_bits)
     bits_per_level = payload_bits / max(1, values.size)
-    search = _Search(
+    search = RateSearch(
         budget, other_bytes, ladder.finest, ladder.coarsest, slope=_usual_slope(bits_per_level)
     )
     position = ladder.start(state.steps, bits_per_level)
@@ -128,20 +123,15 @@ def code_within(
         position = search.next_position()
     found = [search.best]
     if not search.is_enough and search.too_large is not None:
-        steps = ladder.steps_at(search.too_large_at)
         if config.uses_trellis:
-            # Levels depend on each other, so that none can be dropped: dearer bits leave fewer.
-            trim = _Search(budget, other_bytes, 0.0, MAX_DEARER, slope=DEARER_SLOPE)
-            retry: Callable[[float], CodedLevels] = partial(_code_dearer, code, steps)
+            found += _found_by_price(search, code, ladder)
         else:
+            steps = ladder.steps_at(search.too_large_at)
             trimmer = _Trimmer(values, search.too_large.levels, steps, schema)
-            trim = _Search(budget, other_bytes, trimmer.nothing, trimmer.most, slope=TRIM_SLOPE)
-            retry = partial(_code_trimmed, trimmer, steps, state, values, config)
-        trim.note(trim.finest, search.too_large)
-        while not trim.is_over and search.n_trials + trim.n_trials <= MAX_TRIALS:
-            position = trim.next_position()
-            trim.note(position, retry(position))
-        found.append(trim.best)
+            trim = search.anew(trimmer.nothing, trimmer.most, slope=TRIM_SLOPE)
+            trim.note(trim.finest, search.too_large)
+            trim.run(partial(_code_trimmed, trimmer, steps, state, values, config), MORE_TRIALS)
+            found.append(trim.best)
     best = max(
         (coded for coded in found if coded), key=lambda coded: len(coded.payload), default=None
     )
@@ -158,7 +148,31 @@ def _usual_slope(bits_per_level: float) -> float:
     return 0.8 * min(1.0, 1.5 / bits) + 0.5 * math.pow(bits, -0.6)
 
 
-def _code_dearer(code: Code, steps: NDArray[np.float32], position: float) -> CodedLevels:
+def _found_by_price(search: RateSearch, code: Code, ladder: _Ladder) -> list[CodedLevels | None]:
+    """Search the price of bits where steps alone do not find enough, and levels cannot be dropped.
+
+    They depend on each other in a trellis. Dearer bits leave fewer levels than a packet has that is
+    too large, cheaper ones more than one that fits. Levels and offsets of small packets come and go
+    in avalanches: between the bytes of two prices there may be none, but at other steps there are.
+    """
+    starts = [
+        (search.too_large_at, search.too_large),
+        (search.best_at, search.best),
+        (search.too_large_at - OTHER_STEPS, None),
+    ]
+    found = []
+    for position, coded in starts:
+        code_at_price = partial(_code_at_price, code, ladder.steps_at(position))
+        prices = search.anew(-MAX_DEARER, MAX_DEARER, slope=DEARER_SLOPE, resolution=LEAST_DEARER)
+        prices.note(0.0, coded or code_at_price(0.0))
+        prices.run(code_at_price, MORE_TRIALS)
+        found.append(prices.best)
+        if prices.is_enough:
+            break
+    return found
+
+
+def _code_at_price(code: Code, steps: NDArray[np.float32], position: float) -> CodedLevels:
     """Code at a price of bits that is 2^position times the usual one."""
     return code(steps, price_factor=2.0**position)
 
@@ -288,90 +302,3 @@ class _Trimmer:
         levels = self._levels.copy()
         levels[self._places[: self._places.size - n_kept]] = 0
         return levels
-
-
-class _Search:
-    """Where a packet is just below its budget: interpolation in log2 of the bytes, in a bracket.
-
-    Parameters
-    ----------
-    budget, other_bytes : int
-        As for `code_within`.
-    finest, coarsest : float
-        Bounds of the position. Bytes fall as it grows, apart from noise.
-    slope : float
-        By how much log2 of the bytes usually falls when the position grows by 1.
-
-    Attributes
-    ----------
-    best : CodedLevels or None
-        Largest trial within the budget.
-    finest : float
-    too_large : CodedLevels or None
-        Smallest trial above it, made at the position `too_large_at`.
-    n_trials : int
-    """
-
-    def __init__(
-        self, budget: int, other_bytes: int, finest: float, coarsest: float, *, slope: float
-    ) -> None:
-        self.best: CodedLevels | None = None
-        self.too_large: CodedLevels | None = None
-        self.too_large_at = finest
-        self._most = budget - other_bytes
-        self._enough = ENOUGH * budget - other_bytes
-        self._aim = math.log2(max(AIM * budget - other_bytes, 0.6 * self._most, 1.0))
-        self._slope = slope
-        self.finest = finest
-        self._ends = [finest, coarsest]  # too large a packet at the first, none at the second
-        self._is_end_tried = [False, False]
-        self._notes: list[tuple[float, float]] = []  # excess of log2 of the bytes, position
-
-    @property
-    def n_trials(self) -> int:
-        """Trials so far."""
-        return len(self._notes)
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether the best trial uses enough of the budget."""
-        return self.best is not None and len(self.best.payload) >= self._enough
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing better is to be found."""
-        finest, coarsest = self._ends
-        return self.n_trials > 0 and (self.is_enough or not coarsest - finest >= RESOLUTION)
-
-    def note(self, position: float, coded: CodedLevels) -> None:
-        """Learn from a trial."""
-        n_bytes = len(coded.payload)
-        fits = n_bytes <= self._most
-        if fits and (self.best is None or n_bytes > len(self.best.payload)):
-            self.best = coded
-        if not fits and (self.too_large is None or n_bytes < len(self.too_large.payload)):
-            self.too_large, self.too_large_at = coded, position
-        self._ends[fits], self._is_end_tried[fits] = position, True
-        self._notes.append((math.log2(max(n_bytes, 1)) - self._aim, position))
-        self._notes.sort(key=lambda note: abs(note[0]))
-
-    def next_position(self) -> float:
-        """Return where to try next."""
-        finest, coarsest = self._ends
-        if not all(self._is_end_tried):
-            # Ever longer strides from the end that is known.
-            end = coarsest if self._is_end_tried[1] else finest
-            excess = next(excess for excess, position in self._notes if position == end)
-            stride = max(abs(excess), LEAST_EXCESS) / self._slope * 2.0 ** (self.n_trials - 1)
-            return max(end - stride, finest) if end == coarsest else min(end + stride, coarsest)
-        guess = self._interpolated()
-        is_slow = self.n_trials >= SLOW_FROM and self.n_trials % 2 == SLOW_FROM % 2
-        return guess if finest < guess < coarsest and not is_slow else (finest + coarsest) / 2
-
-    def _interpolated(self) -> float:
-        """Return where the excess is 0: the polynomial through the nearest trials, up to three."""
-        notes = list(dict(self._notes).items())[:3]
-        return sum(
-            position * math.prod(other / (other - excess) for other, _ in notes if other != excess)
-            for excess, position in notes
-        )

@@ -27,6 +27,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("arrays", "exact_section"),
     ("allocation", "feedback", "report"),
     ("quantize", "entropy", "packet"),
+    ("rate_search",),
     ("stream", "rate"),
     ("codec",),
     ("update_stream",),

@@ -16,7 +16,7 @@ from strategies import PROFILES, examples, updates
 import fl_deepcabac as dc
 from fl_deepcabac import codec, rate
 from fl_deepcabac.feedback import Residual, carry_residual, find_residual
-from fl_deepcabac.rate import MAX_TRIALS, budget_of
+from fl_deepcabac.rate import MORE_TRIALS, STEP_TRIALS_BELOW, budget_of
 
 QUANTIZERS = ("rdoq", "deadzone", "uniform")
 LIKE_A_CNN = {"conv": (32, 9), "conv.bias": (32,), "fc": (128, 200), "head": (10, 128)}
@@ -70,7 +70,9 @@ def test_budget_is_used_and_never_exceeded(
     used = [encoded.report.bits_per_weight / bits for encoded in coded]
     assert max(used) <= 1.0
     assert min(used) >= 0.9
-    assert min(used[3:]) >= 0.97
+    # Offsets, ten bytes, come or go as a whole where a trellis forbids to drop single levels.
+    is_coarse = config.uses_trellis and bits < 0.1
+    assert min(used[3:]) >= (0.95 if is_coarse else 0.97)
 
 
 @pytest.mark.parametrize("n_bytes", [150, 600, 3000])
@@ -124,7 +126,7 @@ def test_trials_are_few_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             for update in updates:
                 encoder.encode(update)
                 trials.append(0)
-    assert max(trials) <= MAX_TRIALS + 1
+    assert max(trials) <= STEP_TRIALS_BELOW + MORE_TRIALS
     assert sum(trials) / (len(trials) - 1) <= 6.0
 
 
