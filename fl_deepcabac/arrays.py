@@ -24,6 +24,7 @@ from fl_deepcabac.schema import Schema, TensorSpec
 
 __all__ = [
     "Sensitivity",
+    "check_finite",
     "check_update",
     "flatten_importance",
     "flatten_values",
@@ -54,8 +55,6 @@ def check_update(update: Update, schema: Schema) -> dict[str, NDArray[np.generic
     ------
     SchemaMismatchError
         If names, shapes or dtypes differ from the schema.
-    NonFiniteError
-        If a float tensor that is coded as levels holds NaN or infinity.
     """
     expected = {spec.name for spec in schema.tensors}
     if missing := sorted(expected - update.keys()):
@@ -67,23 +66,39 @@ def check_update(update: Update, schema: Schema) -> dict[str, NDArray[np.generic
     arrays = {spec.name: np.asarray(update[spec.name]) for spec in schema.tensors}
     for spec in schema.tensors:
         array = arrays[spec.name]
-        found = (array.dtype.name, array.shape)
-        if found != (spec.dtype, spec.shape):
+        is_as_expected = array.shape == spec.shape and array.dtype == spec.dtype
+        # Names do not tell byte orders apart, but take NumPy longer than dtypes.
+        if not is_as_expected and (array.dtype.name, array.shape) != (spec.dtype, spec.shape):
             raise SchemaMismatchError(
                 f"tensor {spec.name!r}: expected {spec.dtype} of shape {spec.shape}, "
-                f"found {found[0]} of shape {found[1]}"
+                f"found {array.dtype.name} of shape {array.shape}"
             )
-        if not spec.is_exact:
-            _check_finite(spec.name, array)
     return arrays
 
 
-def _check_finite(name: str, array: NDArray[np.generic]) -> None:
-    """Raise `NonFiniteError` at the first NaN or infinity."""
-    is_finite = np.isfinite(array)
-    if not is_finite.all():
-        index = tuple(int(i) for i in np.argwhere(~is_finite)[0])
-        raise NonFiniteError(name, index, float(array[index]))
+def check_finite(arrays: Update, values: NDArray[np.float32], schema: Schema) -> None:
+    """Refuse NaN and infinity in tensors that are coded as levels.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+    values : ndarray, float32, shape (n,)
+        The same, joined by `flatten_values`.
+    schema : Schema
+
+    Raises
+    ------
+    NonFiniteError
+        At the first one.
+    """
+    if np.isfinite(values).all():
+        return
+    for spec in schema.level_tensors:
+        # A float64 value may be finite and beyond float32.
+        is_finite = np.isfinite(arrays[spec.name])
+        if not is_finite.all():
+            index = tuple(int(i) for i in np.argwhere(~is_finite)[0])
+            raise NonFiniteError(spec.name, index, float(arrays[spec.name][index]))
 
 
 def level_slices(schema: Schema) -> Iterator[tuple[TensorSpec, slice]]:

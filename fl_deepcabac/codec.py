@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fl_deepcabac.allocation import allocate_steps, unit_steps
 from fl_deepcabac.arrays import (
     Sensitivity,
+    check_finite,
     check_update,
     flatten_importance,
     flatten_values,
@@ -170,6 +171,7 @@ def encode_update(
     _check_state(state, schema, config)
     arrays = check_update(update, schema)
     own_values = values = flatten_values(arrays, schema)
+    check_finite(arrays, values, schema)
     if residual:
         arrays = carry_residual(arrays, residual, schema)
         values = flatten_values(arrays, schema)
