@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fl_deepcabac/tensor_walk.hpp"
 
+#include <bit>
+#include <cstring>
+
 namespace fl_deepcabac {
 namespace {
 
@@ -28,18 +31,24 @@ consteval std::array<std::uint8_t, kSpatialClasses> make_spatial_thresholds() {
 }
 constexpr auto kSpatialThresholds = make_spatial_thresholds();
 
-// A comparison a class instead of a look-up a level, so that it runs in vectors.
-void classify_spatially(const BlockInputs::Estimates& estimates,
-                        BlockInputs::Classes& classes) noexcept {
-  BlockInputs::Classes values;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    constexpr std::uint16_t kLast = 255;
-    values[i] = narrow(std::min<std::uint16_t>(estimates[i] >> kEstimateShift, kLast));
-  }
-  classes.fill(0);
-  for (std::size_t least = 1; least < kSpatialThresholds.size(); ++least) {
-    for (std::size_t i = 0; i < values.size(); ++i)
-      classes[i] = narrow(classes[i] + (values[i] >= kSpatialThresholds[least] ? 1U : 0U));
+// A comparison a class instead of a look-up a level, sixteen levels at once; up to `n_levels` and
+// to the end of a vector.
+void classify_spatially(const BlockInputs::Estimates& estimates, std::size_t n_levels,
+                        BlockInputs::Bytes& classes) noexcept {
+  constexpr std::size_t kLanes = 16;
+  static_assert(BlockInputs::kCapacity % kLanes == 0);
+  using Vector [[gnu::vector_size(kLanes)]] = std::uint8_t;
+  for (std::size_t begin = 0; begin < n_levels; begin += kLanes) {
+    std::array<std::uint8_t, kLanes> values;
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      constexpr std::uint16_t kLast = 255;
+      values[i] = narrow(std::min<std::uint16_t>(estimates[begin + i] >> kEstimateShift, kLast));
+    }
+    const auto own = std::bit_cast<Vector>(values);
+    Vector sum{};
+    for (std::size_t least = 1; least < kSpatialThresholds.size(); ++least)
+      sum -= (own >= kSpatialThresholds[least]);  // true is -1
+    std::memcpy(classes.data() + begin, &sum, kLanes);
   }
 }
 
@@ -80,7 +89,9 @@ void TensorWalk::prepare_block(std::size_t begin, std::size_t end, bool all_clas
   if (prepared_ == begin) return;
   prepared_ = begin;
   inputs_.begin = begin;
-  const std::size_t n_block = std::min(end + kLookahead, n_levels_) - begin;
+  // Only the trellis looks ahead.
+  const std::size_t lookahead = path_.is_dependent() ? kLookahead : 0;
+  const std::size_t n_block = std::min(end + lookahead, n_levels_) - begin;
   const std::uint32_t row = kRowWeight * static_cast<std::uint32_t>(row_scale_);
   const auto row_part = static_cast<std::uint16_t>(row >> kRowShift);
   const std::uint8_t* above = magnitudes_.data() + at(begin) - stride_;
@@ -97,38 +108,57 @@ void TensorWalk::prepare_block(std::size_t begin, std::size_t end, bool all_clas
         estimates[first + i] = static_cast<std::uint16_t>(estimates[first + i] + scales[i]);
     });
   }
-  classify_spatially(inputs_.estimates, inputs_.spatial_classes);
+  classify_spatially(inputs_.estimates, n_block, inputs_.spatial_classes);
   if (!all_classes) return;
   inputs_.row_class = half_octave_class(row >> kRowShift, kScaleClasses);
+  prepare_columns(n_block);
+  prepare_rows_above(n_block);
+  prepare_averages_around(n_block);
+}
+
+void TensorWalk::prepare_columns(std::size_t n_block) noexcept {
+  if (column_scales_.empty()) return;
   for_each_run(n_block, [&](std::size_t first, std::size_t column, std::size_t length) {
+    const std::int16_t* scales = column_scales_.data() + column;
+    std::uint8_t* columns = inputs_.columns.data() + first;
     for (std::size_t i = 0; i < length; ++i) {
-      const std::int16_t scale =
-          column_scales_.empty() ? std::int16_t{0} : column_scales_[column + i];
-      inputs_.classes[first + i] =
-          fixed_classes(begin + first + i, static_cast<std::uint32_t>(scale));
+      constexpr std::int16_t kLast = 255;
+      const auto scale = static_cast<std::int16_t>(scales[i] >> kEstimateShift);
+      columns[i] = static_cast<std::uint8_t>(std::min(scale, kLast));
     }
   });
 }
 
-FixedClasses TensorWalk::fixed_classes(std::size_t index,
-                                       std::uint32_t column_scale) const noexcept {
+void TensorWalk::prepare_rows_above(std::size_t n_block) noexcept {
+  const std::size_t above = at(inputs_.begin) - stride_;
+  const std::uint8_t* magnitudes = magnitudes_.data() + above;
+  const std::int8_t* places = places_.data() + above;
+  for (std::size_t i = 0; i < n_block; ++i) {
+    const auto weighed =
+        static_cast<std::uint16_t>(2 * magnitudes[i] + magnitudes[i - 1] + magnitudes[i + 1]);
+    inputs_.ups[i] = narrow(weighed / 2U);
+    inputs_.up_signums[i] = narrow(1U + (places[i] > 0 ? 1U : 0U) - (places[i] < 0 ? 1U : 0U));
+  }
+}
+
+void TensorWalk::prepare_averages_around(std::size_t n_block) noexcept {
+  const auto prepare = [&](std::size_t i, std::size_t before, std::size_t after) {
+    const std::uint8_t* codes = history_.magnitude.data();
+    const std::int8_t* signed_codes = history_.signed_level.data();
+    const auto sum = static_cast<std::int8_t>((signed_codes[before] + signed_codes[after]) / 2);
+    inputs_.around_classes[i] =
+        narrow(average_class(kHistoryValues[codes[before]] + kHistoryValues[codes[after]]));
+    inputs_.around_sign_classes[i] = narrow(sign_class(sum));
+  };
   // A part's ends stand for their missing neighbours.
-  const std::size_t before = index == 0 ? 0 : index - 1;
-  const std::size_t after = index + 1 == n_levels_ ? index : index + 1;
-  const auto& codes = history_.magnitude;
-  const auto& signed_codes = history_.signed_level;
-  const std::uint32_t around = kHistoryValues[codes[before]] + kHistoryValues[codes[after]];
-  const auto around_sign =
-      static_cast<std::int8_t>((signed_codes[before] + signed_codes[after]) / 2);
-  const std::uint8_t* above = magnitudes_.data() + at(index) - stride_;
-  const std::uint32_t up = (2U * above[0] + above[-1] + above[1]) / 2;
-  return {.history = kHistoryClassOfCode[codes[index]],
-          .signed_average = narrow(signed_class(signed_codes[index])),
-          .column = narrow(spatial_class(column_scale >> 2)),
-          .up = narrow(near_class(up)),
-          .around = narrow(average_class(around)),
-          .around_sign = narrow(sign_class(around_sign)),
-          .up_signum = narrow(signum_class(places_[at(index) - stride_]))};
+  const std::size_t begin = inputs_.begin;
+  const std::size_t end = begin + n_block;
+  const std::size_t inner_begin = std::max<std::size_t>(begin, 1);
+  const std::size_t inner_end = std::min(end, n_levels_ - 1);
+  if (begin == 0) prepare(0, 0, std::min<std::size_t>(1, n_levels_ - 1));
+  for (std::size_t index = inner_begin; index < inner_end; ++index)
+    prepare(index - begin, index - 1, index + 1);
+  if (end == n_levels_) prepare(n_block - 1, std::max<std::size_t>(end, 2) - 2, end - 1);
 }
 
 void TensorWalk::end_block(std::size_t begin, std::size_t end, bool is_coded) noexcept {

@@ -17,9 +17,13 @@ inline LevelList list_of(std::span<const std::int32_t> levels) {
   for (std::size_t begin = 0; begin < levels.size(); begin += kBlockLevels) {
     const auto block = levels.subspan(begin, std::min(kBlockLevels, levels.size() - begin));
     std::uint64_t nonzero = 0;
-    for (std::size_t i = 0; i < block.size(); ++i)
-      nonzero += block[i] != 0 ? std::uint64_t{1} << i : 0;
-    list.add(nonzero, block);
+    std::int32_t* room = list.room();
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      if (block[i] == 0) continue;
+      nonzero |= std::uint64_t{1} << i;
+      *room++ = block[i];
+    }
+    list.add(nonzero);
   }
   return list;
 }

@@ -54,7 +54,7 @@ class SlowWalk {
         history_(history),
         places_(history.magnitude.size(), 0),
         row_(setting.row_scale) {
-    while (width_ < 72)
+    while (width_ < 96)
       width_ += shape.n_columns;
     column_.assign(static_cast<std::size_t>(width_), 0);
   }
@@ -126,7 +126,8 @@ class SlowWalk {
  private:
   [[nodiscard]] std::int64_t quantizer() const { return state_ % 2; }
   void advance(std::int32_t level) {
-    if (is_dependent_) state_ = kTrellis[level % 2 == 0 ? 0 : 1][state_];
+    if (!is_dependent_) return;
+    state_ = (state_ / 2) ^ (state_ % 2 != 0 ? 18U : 0U) ^ (level % 2 != 0 ? 4U : 0U);
   }
   // Place and its magnitude, in half steps; zero before the part.
   [[nodiscard]] std::int64_t P(std::int64_t i) const {

@@ -105,6 +105,24 @@ void test_quantisers_share_the_later_bins() {
     check(contexts.greater(first, k).model == contexts.greater(second, k).model, "one model");
 }
 
+// "fast" has one context a bin, so that there is none to leave out.
+void test_rough_estimates_leave_nothing_out() {
+  FastContexts contexts;
+  LevelFeatures level{};
+  level.history_class = 3;
+  level.magnitude_class = 5;
+  level.sign_class = 2;
+  for (level.quantizer_index = 0; level.quantizer_index < kQuantizers; ++level.quantizer_index) {
+    check(contexts.roughly_significant(level).model == contexts.significant(level).model,
+          "one model");
+    check(contexts.roughly_negative(level).model == contexts.negative(level).model, "one model");
+    for (int k = 1; k <= kGreaterBins; ++k) {
+      check(contexts.roughly_greater(level, k).model == contexts.greater(level, k).model,
+            "one model");
+    }
+  }
+}
+
 void test_estimate_is_that_of_its_model() {
   FastContexts contexts;
   const PlainEstimate estimate = contexts.remainder_prefix(3);
@@ -137,6 +155,7 @@ int main() {
       {"every_model_is_visited_once", test_every_model_is_visited_once},
       {"each_bin_and_class_has_a_model_of_its_own", test_each_bin_and_class_has_a_model_of_its_own},
       {"quantisers_share_the_later_bins", test_quantisers_share_the_later_bins},
+      {"rough_estimates_leave_nothing_out", test_rough_estimates_leave_nothing_out},
       {"estimate_is_that_of_its_model", test_estimate_is_that_of_its_model},
   });
 }

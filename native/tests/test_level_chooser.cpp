@@ -54,12 +54,14 @@ class WatchedChooser {
     plans.n_live += plan == BlockPlan::kLive ? 1 : 0;
     return plan;
   }
+  // All levels go to `pick`, where both answers are at hand.
+  static bool is_zero(std::size_t /*i*/, std::uint32_t /*probability*/) { return false; }
   template <class Inputs, class Estimate>
-  std::int32_t pick(std::size_t i, const Inputs& inputs, const Estimate& estimate) {
-    const std::int32_t level = chooser_.pick(i, inputs, estimate);
+  std::int32_t pick(std::size_t i, const Inputs& nonzero, const Estimate& estimate) {
+    const bool is_zero = chooser_.is_zero(i, estimate.probability());
+    const std::int32_t level = is_zero ? 0 : chooser_.pick(i, nonzero, estimate);
     const float value = values_[begin_ + i];
     check(level == 0 || (level < 0) == (value < 0.0F), "the value's sign");
-    const auto& nonzero = Contexts::nonzero_inputs_of(inputs);
     const auto lower = static_cast<std::int32_t>(std::fabs(value));
     if (lower >= kGreaterBins) return level;
     const double chosen = objective(i, nonzero, estimate.probability(), std::abs(level));

@@ -143,7 +143,7 @@ void code_any_offsets(EncodedBins<>& bins, TensorContexts& contexts,
 // Bins as a hostile encoder may write them: a step of 2^101, then a level of 2^24 + 1, then an
 // offset of 128.
 Bytes payload_with(std::uint32_t step, std::int32_t level,
-                   const std::array<std::int32_t, kOffsets>& offsets = {0, 0, 0, 1}) {
+                   const std::array<std::int32_t, kOffsets>& offsets = {0, 0, 0, 0, 0, 0, 1}) {
   BinEncoder coder;
   EncodedBins<> bins{coder};
   FastContexts contexts;
@@ -174,14 +174,15 @@ void test_steps_and_levels_out_of_range_are_rejected() {
 void test_offsets_out_of_range_are_rejected() {
   const std::vector<TensorShape> shapes{{1, 1}};
   for (const std::int32_t offset : {127, -127}) {
-    check_equal(decode_status(shapes, payload_with(kStep, 5, {offset, offset, offset, offset})),
-                Status::kOk);
+    std::array<std::int32_t, kOffsets> offsets{};
+    offsets.fill(offset);
+    check_equal(decode_status(shapes, payload_with(kStep, 5, offsets)), Status::kOk);
   }
   // 255 and 256 are 0 and 1 in a byte, 2^24 - 2 is the largest difference of 24 prefix bins.
   for (const std::int32_t offset : {128, 129, 255, 256, 384, (1 << 24) - 2}) {
     for (std::size_t i = 0; i < kOffsets; ++i) {
       for (const std::int32_t sign : {-1, 1}) {
-        std::array<std::int32_t, kOffsets> offsets{1, 2, 3, 4};
+        std::array<std::int32_t, kOffsets> offsets{1, 2, 3, 4, 5, 6, 7};
         offsets[i] = sign * offset;
         check_equal(decode_status(shapes, payload_with(kStep, 5, offsets)),
                     Status::kPayloadOffsetRange);
@@ -189,7 +190,7 @@ void test_offsets_out_of_range_are_rejected() {
     }
   }
   // Where both are out of range the level is named, as it was coded first.
-  check_equal(decode_status(shapes, payload_with(kStep, kMaxLevel + 1, {128, 0, 0, 0})),
+  check_equal(decode_status(shapes, payload_with(kStep, kMaxLevel + 1, {128})),
               Status::kPayloadLevelRange);
 }
 

@@ -77,18 +77,18 @@ void test_zeros_are_as_many_blocks_as_levels_need() {
   }
 }
 
-// Twice the levels without a trellis. With one the states are 0, 2, 3, 4, 2, 1, 5 and 5 behind the
-// last level (spec 5.6), and odd ones take half a step off.
+// Twice the levels without a trellis. With one the states are 0, 4, 6, 7, 17, 26, 13, 16, 8, 4, 2,
+// 1 and 22 behind the last level (spec 5.6), and odd ones take half a step off.
 void test_places_by_hand() {
-  const Levels levels{1, 1, 1, 0, 0, 5, -2};
+  const Levels levels{1, 1, 1, 0, 0, 0, 5, -2, 0, 0, 0, -1};
   TrellisPath plain(false);
   check_equal(places_of(list_of(levels), levels.size(), plain),
-              (Places{{0, 2}, {1, 2}, {2, 2}, {5, 10}, {6, -4}}));
+              (Places{{0, 2}, {1, 2}, {2, 2}, {6, 10}, {7, -4}, {11, -2}}));
   check_equal(plain.state(), 0U);
   TrellisPath path(true);
   check_equal(places_of(list_of(levels), levels.size(), path),
-              (Places{{0, 2}, {1, 2}, {2, 1}, {5, 9}, {6, -3}}));
-  check_equal(path.state(), 5U);
+              (Places{{0, 2}, {1, 2}, {2, 2}, {6, 9}, {7, -4}, {11, -1}}));
+  check_equal(path.state(), 22U);
 }
 
 // Across blocks, over runs of zeros of any length, and behind the last level.
@@ -102,9 +102,10 @@ void test_places_follow_the_path_level_by_level() {
       level = random.chance(density) ? random.between(-20, 20) : 0;
     TrellisPath slow(is_dependent);
     TrellisPath path(is_dependent);
-    for (std::uint32_t i = 0; i < random.below(4); ++i) {  // begins in any state
-      slow.advance(1);
-      path.advance(1);
+    for (int i = 0; i < 5; ++i) {  // begins in any state
+      const std::int32_t level = random.between(0, 1);
+      slow.advance(level);
+      path.advance(level);
     }
     Places expected;
     for (std::size_t i = 0; i < levels.size(); ++i) {

@@ -87,6 +87,32 @@ void test_first_context_of_a_bin_begins_as_in_fast() {
   });
 }
 
+// One of the contexts that a bin mixes, and the one that "fast" has for it.
+void test_rough_estimates_are_those_of_the_first_context() {
+  Random random(53);
+  for (int i = 0; i < 30; ++i) {
+    const LevelFeatures level = random_features(random);
+    const auto contexts = std::make_unique<MixedContexts>();
+    FastContexts fast;
+    const auto check_same = [&](const PlainEstimate& rough, const PlainEstimate& first) {
+      check_equal(rough.probability(), first.probability());
+      rough.update(true);
+    };
+    check_same(contexts->roughly_significant(level), fast.significant(level));
+    check_equal(count_moved_models(*contexts), 1U);
+    contexts->significant(level).update(true);
+    check_equal(count_moved_models(*contexts), 5U);
+    check_same(contexts->roughly_negative(level), fast.negative(level));
+    contexts->negative(level).update(true);
+    check_equal(count_moved_models(*contexts), 8U);
+    for (int k = 1; k <= kGreaterBins; ++k) {
+      check_same(contexts->roughly_greater(level, k), fast.greater(level, k));
+      contexts->greater(level, k).update(true);
+      check_equal(count_moved_models(*contexts), 8U + 5U * static_cast<unsigned>(k));
+    }
+  }
+}
+
 // Bins of one class repeat until the mixture is sure of them; another class is still undecided.
 void test_bins_of_a_class_are_learnt() {
   Random random(52);
@@ -111,6 +137,8 @@ int main() {
       {"every_model_and_mixer_is_visited_once", test_every_model_and_mixer_is_visited_once},
       {"each_bin_moves_its_own_models_only", test_each_bin_moves_its_own_models_only},
       {"first_context_of_a_bin_begins_as_in_fast", test_first_context_of_a_bin_begins_as_in_fast},
+      {"rough_estimates_are_those_of_the_first_context",
+       test_rough_estimates_are_those_of_the_first_context},
       {"bins_of_a_class_are_learnt", test_bins_of_a_class_are_learnt},
   });
 }

@@ -33,9 +33,9 @@ void check_part(const Part& part, const Shapes& shapes, std::size_t tensor_begin
   const std::size_t within = begin - tensor_begin;
   check_equal(part.begin, begin);
   check(part.n_levels > 0, "a part with levels");
-  // Rows are joined until they have 72 columns.
+  // Rows are joined until they have 96 columns.
   std::size_t n_columns = shape.n_columns;
-  while (n_columns < 72)
+  while (n_columns < 96)
     n_columns += shape.n_columns;
   check_equal(static_cast<std::size_t>(part.first_column), within % n_columns);
   check_equal(within % kBlockLevels, 0U);
@@ -140,13 +140,16 @@ void test_numbers_of_chunks_by_hand() {
     check_equal(divide(Shapes{{1, n_levels}}).size(), n_chunks);
 }
 
-// 8 rows of 9 columns are joined, and the second chunk begins behind 2^18 levels, which are
-// 3640 * 72 + 64.
+// 11 rows of 9 columns are joined, and the second chunk begins behind 2^18 levels, which are
+// 2647 * 99 + 91. Two rows of 95 are, too: 1379 * 190 + 134. Rows of 96 are long enough:
+// 2730 * 96 + 64.
 void test_first_column_of_joined_rows_by_hand() {
   const std::vector<Chunk> chunks = divide(Shapes{{58255, 9}});
   check_equal(chunks.size(), 2U);
   check_equal(chunks[1][0].begin, (58255U * 9 / 2) / 64 * 64);
-  check_equal(chunks[1][0].first_column, 64U);
+  check_equal(chunks[1][0].first_column, 91U);
+  check_equal(divide(Shapes{{5519, 95}})[1][0].first_column, 134U);
+  check_equal(divide(Shapes{{5462, 96}})[1][0].first_column, 64U);
 }
 
 void test_many_shapes_are_divided_without_gap_or_overlap() {

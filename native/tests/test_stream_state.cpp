@@ -59,7 +59,7 @@ Status load_status(Profile profile, const Bytes& bytes) {
 void test_saved_state_has_the_layout_of_the_specification() {
   const Bytes fast = fresh_state(Profile::kFast).to_bytes();
   const Bytes max = fresh_state(Profile::kMax).to_bytes();
-  constexpr std::size_t kTensorBytes = 4 * 4 + 4 * 4 + 2 * 71;
+  constexpr std::size_t kTensorBytes = 4 * 4 + 4 * 7 + 2 * 71;
   check_equal(fast.size(), kHeaderBytes + kFastBytes + kTensorBytes);
   check_equal(max.size(), kHeaderBytes + kMaxBytes + kTensorBytes);
   const Bytes header{1, 0, 4, 0, 0, 0, 71, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0x80, 0};
@@ -185,8 +185,8 @@ void test_steps_offsets_and_signed_codes_out_of_range_are_rejected() {
   const std::size_t offsets = steps + 16;
   check_equal(status_with(Profile::kFast, offsets, {0x81}), Status::kOk);
   check_equal(status_with(Profile::kFast, offsets, {0x80}), Status::kStateValue);
-  check_equal(status_with(Profile::kFast, offsets + 15, {0x80}), Status::kStateValue);
-  const std::size_t signed_codes = offsets + 16 + 71;
+  check_equal(status_with(Profile::kFast, offsets + 27, {0x80}), Status::kStateValue);
+  const std::size_t signed_codes = offsets + 28 + 71;
   check_equal(status_with(Profile::kFast, signed_codes, {0x81}), Status::kOk);
   check_equal(status_with(Profile::kFast, signed_codes, {0x80}), Status::kStateValue);
   check_equal(status_with(Profile::kFast, signed_codes + 70, {0x80}), Status::kStateValue);

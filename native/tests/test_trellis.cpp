@@ -3,15 +3,46 @@
 
 #include <array>
 #include <cstdlib>
+#include <map>
 #include <set>
 
 #include "check.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
-#include "fl_deepcabac/trellis_chooser.hpp"
 #include "random.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {
+
+// Spec 5.6 by hand: halved, 18 flipped behind an odd state, 4 flipped by an odd level.
+void test_next_states_by_hand() {
+  const std::array<std::array<std::uint32_t, 3>, 9> cases{{{0, 0, 4},
+                                                           {1, 18, 22},
+                                                           {2, 1, 5},
+                                                           {4, 2, 6},
+                                                           {7, 17, 21},
+                                                           {8, 4, 0},
+                                                           {17, 26, 30},
+                                                           {30, 15, 11},
+                                                           {31, 29, 25}}};
+  for (const auto& [state, even, odd] : cases) {
+    check_equal(next_state(state, false), even);
+    check_equal(next_state(state, true), odd);
+  }
+}
+
+// All of them, bit by bit: a shift to the right where bit 0 comes in at bit 4 and flips bit 1, and
+// the level flips bit 2.
+void test_table_is_that_of_a_shift_register() {
+  for (std::uint32_t state = 0; state < kTrellisStates; ++state) {
+    const auto bit = [&](std::uint32_t i) { return (state >> i) & 1U; };
+    for (std::uint32_t parity = 0; parity < 2; ++parity) {
+      const std::uint32_t next =
+          bit(1) + 2 * (bit(2) ^ bit(0)) + 4 * (bit(3) ^ parity) + 8 * bit(4) + 16 * bit(0);
+      check_equal(std::uint32_t{kTrellis[parity][state]}, next);
+      check_equal(next_state(state, parity == 1), next);
+    }
+  }
+}
 
 // States keep apart whatever the level: a run of equal parities never loses what came before.
 void test_each_parity_permutes_the_states() {
@@ -22,29 +53,27 @@ void test_each_parity_permutes_the_states() {
   }
 }
 
-void test_zeros_lead_back_after_one_two_or_four() {
-  std::array<std::size_t, 5> n_states{};
+void test_zeros_keep_state_0_and_go_round_all_others() {
+  std::map<std::size_t, std::size_t> n_states;  // by the length of their cycle
   for (std::uint8_t begin = 0; begin < kTrellisStates; ++begin) {
-    std::uint8_t state = begin;
-    std::size_t length = 0;
-    do {
+    std::size_t length = 1;
+    for (std::uint8_t state = kTrellis[0][begin]; state != begin && length <= kTrellisStates;
+         ++length)
       state = kTrellis[0][state];
-      ++length;
-    } while (state != begin && length < kTrellisStates);
-    check(length == 1 || length == 2 || length == 4, "a cycle of 1, 2 or 4 zeros");
-    if (length < n_states.size()) ++n_states[length];
+    ++n_states[length];
   }
-  check_equal(n_states, std::array<std::size_t, 5>{0, 1 + 1, 2, 0, 4});
+  check_equal(n_states, std::map<std::size_t, std::size_t>{{1, 1}, {31, 31}});
   check_equal(static_cast<int>(kTrellis[0][0]), 0);
+  check_equal(kZerosPeriod, 31U);
 }
 
-// From any state every other one is within reach of three levels.
-void test_three_levels_reach_every_state() {
+// From any state every one is reached by five levels, and so by one set of parities alone.
+void test_five_levels_reach_every_state() {
   for (std::uint8_t begin = 0; begin < kTrellisStates; ++begin) {
     std::set<std::uint8_t> reached;
-    for (unsigned parities = 0; parities < 8; ++parities) {
+    for (unsigned parities = 0; parities < 32; ++parities) {
       std::uint8_t state = begin;
-      for (unsigned i = 0; i < 3; ++i)
+      for (unsigned i = 0; i < 5; ++i)
         state = kTrellis[(parities >> i) & 1U][state];
       reached.insert(state);
     }
@@ -52,12 +81,15 @@ void test_three_levels_reach_every_state() {
   }
 }
 
-void test_sources_invert_the_trellis() {
-  for (std::size_t parity = 0; parity < 2; ++parity) {
-    for (std::uint8_t state = 0; state < kTrellisStates; ++state) {
-      check_equal(static_cast<int>(kTrellisSources[parity][kTrellis[parity][state]]), state);
-      check_equal(static_cast<int>(kTrellis[parity][kTrellisSources[parity][state]]), state);
+// States that lead to the same one by different parities are of one quantiser, and so are those
+// that are led to: a choice between two paths is one between levels of the same quantiser.
+void test_states_that_meet_are_of_one_quantiser() {
+  for (std::uint8_t one = 0; one < kTrellisStates; ++one) {
+    for (std::uint8_t other = 0; other < kTrellisStates; ++other) {
+      if (kTrellis[0][one] == kTrellis[1][other])
+        check_equal(quantizer_of(one), quantizer_of(other));
     }
+    check_equal(quantizer_of(kTrellis[0][one]), quantizer_of(kTrellis[1][one]));
   }
 }
 
@@ -99,8 +131,10 @@ void test_path_follows_the_table() {
   TrellisPath path(true);
   TrellisPath plain(false);
   std::uint32_t state = 0;
+  std::set<std::uint32_t> visited;
   check(path.is_dependent() && !plain.is_dependent(), "paths that know their table");
   for (int i = 0; i < 5000; ++i) {
+    visited.insert(state);
     check_equal(path.state(), state);
     check_equal(path.quantizer(), state % 2);
     check_equal(plain.state(), 0U);
@@ -110,19 +144,36 @@ void test_path_follows_the_table() {
     plain.advance(level);
     state = kTrellis[static_cast<std::size_t>(std::abs(level) % 2)][state];
   }
+  check_equal(visited.size(), kTrellisStates);
 }
 
+// A path that begins in any state; without a trellis there is but one.
+TrellisPath path_after(unsigned parities, bool is_dependent) {
+  TrellisPath path(is_dependent);
+  for (unsigned i = 0; i < 5; ++i)
+    path.advance(static_cast<std::int32_t>((parities >> i) & 1U));
+  return path;
+}
+
+// Runs of up to three times round and more than a block.
 void test_run_of_zeros_equals_zeros_one_by_one() {
-  for (unsigned parities = 0; parities < 8; ++parities) {
-    for (std::size_t n_zeros = 0; n_zeros < 70; ++n_zeros) {
-      TrellisPath run(true);
-      for (unsigned i = 0; i < 3; ++i)
-        run.advance(static_cast<std::int32_t>((parities >> i) & 1U));
-      TrellisPath single = run;
-      run.advance_zeros(n_zeros);
-      for (std::size_t i = 0; i < n_zeros; ++i)
-        single.advance(0);
-      check_equal(run.state(), single.state());
+  for (const bool is_dependent : {false, true}) {
+    for (unsigned parities = 0; parities < 32; ++parities) {
+      TrellisPath single = path_after(parities, is_dependent);
+      for (std::size_t n_zeros = 0; n_zeros < 130; ++n_zeros) {
+        TrellisPath run = path_after(parities, is_dependent);
+        run.advance_zeros(n_zeros);
+        check_equal(run.state(), single.state());
+        TrellisPath twice = path_after(parities, is_dependent);
+        twice.advance_zeros(n_zeros / 3);
+        twice.advance_zeros(n_zeros - n_zeros / 3);
+        check_equal(twice.state(), single.state());
+        if (n_zeros % 2 == 0) {
+          single.advance_zero();
+        } else {
+          single.advance(0);
+        }
+      }
     }
   }
 }
@@ -133,10 +184,13 @@ void test_run_of_zeros_equals_zeros_one_by_one() {
 int main() {
   using namespace fl_deepcabac::testing;
   return run_tests({
+      {"next_states_by_hand", test_next_states_by_hand},
+      {"table_is_that_of_a_shift_register", test_table_is_that_of_a_shift_register},
       {"each_parity_permutes_the_states", test_each_parity_permutes_the_states},
-      {"zeros_lead_back_after_one_two_or_four", test_zeros_lead_back_after_one_two_or_four},
-      {"three_levels_reach_every_state", test_three_levels_reach_every_state},
-      {"sources_invert_the_trellis", test_sources_invert_the_trellis},
+      {"zeros_keep_state_0_and_go_round_all_others",
+       test_zeros_keep_state_0_and_go_round_all_others},
+      {"five_levels_reach_every_state", test_five_levels_reach_every_state},
+      {"states_that_meet_are_of_one_quantiser", test_states_that_meet_are_of_one_quantiser},
       {"places_by_hand", test_places_by_hand},
       {"quantisers_share_zero_alone", test_quantisers_share_zero_alone},
       {"path_follows_the_table", test_path_follows_the_table},

@@ -107,8 +107,8 @@ void test_dependent_levels_cost_less_than_greedy_ones() {
   }
 }
 
-// The least squared error of any path, in any state at its end, by all eight states; on which what
-// is nearest to zero among all half steps is zero.
+// The least squared error of any path, in any state at its end, by all states; on which what is
+// nearest to zero among all half steps is zero.
 double least_error(const Values& values) {
   constexpr double kFar = 1e300;
   std::array<double, kTrellisStates> costs;
@@ -131,7 +131,7 @@ double least_error(const Values& values) {
   return *std::min_element(costs.begin(), costs.end());
 }
 
-// The search ends a few levels behind each block, so that little is lost between blocks.
+// The search ends sixteen levels behind each block, so that little is lost between blocks.
 void test_price_zero_takes_the_path_of_least_error() {
   Random random(162);
   const auto contexts = std::make_unique<FastContexts>();
@@ -148,7 +148,7 @@ void test_price_zero_takes_the_path_of_least_error() {
   const Chosen chosen = choose(*contexts, {80, 80}, values, 0.0F, true);
   const double least = least_error(values);
   const double found = chosen.squared_error(values);
-  check(found >= least * 0.9999 && found < 1.03 * least, "the least error, or little more");
+  check(found >= least * 0.9999 && found < 1.025 * least, "the least error, or little more");
 }
 
 // Of the levels with its parity, each is the nearest within reach.

@@ -17,7 +17,7 @@ from reference.stream import TensorState
 
 PLACE_CLIP = 127  # half steps
 FIRST_ROW_SCALE = 64
-LEAST_WIDTH = 72
+LEAST_WIDTH = 96
 
 
 def joined_columns(n_columns: int) -> int:

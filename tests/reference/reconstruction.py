@@ -5,26 +5,50 @@ from __future__ import annotations
 
 import struct
 
+from reference.chunks import BLOCK
 from reference.history import signed_value_of
+from reference.mixing import clip
 
-Offsets = tuple[int, ...]  # zero gain, gain, shift one, shift more
-NO_OFFSETS: Offsets = (0, 0, 0, 0)
+# Zero gain, gain, shift one, shift more, zero gain middle, zero gain low, near gain.
+Offsets = tuple[int, ...]
+N_OFFSETS = 7
+NO_OFFSETS: Offsets = (0,) * N_OFFSETS
 LARGEST_OFFSET = 127
+LOW_BELOW, MIDDLE_BELOW = 6, 13  # magnitudes of the signed average, units of 1/32 step
+NEAR_CLIP = 2  # half steps
 
 
-def gained(gain: int, signed_code: int) -> int:
-    """Return gain / 64 of the signed average, in units of 2^-8 step, truncated towards zero."""
-    product = gain * signed_value_of(signed_code)
+def gained(gain: int, average: int) -> int:
+    """Return gain / 64 of a signed average, in units of 2^-8 step, truncated towards zero."""
+    product = gain * average
     return -(-product // 8) if product < 0 else product // 8
 
 
-def fixed_value(place: int, signed_code: int, offsets: Offsets) -> int:
-    """Return the value of a place in units of 2^-8 step."""
-    zero_gain, gain, shift_one, shift_more = offsets
+def near(places: list[int], i: int) -> int:
+    """Return the sum of the places beside a level of one part, as far as they are in its block."""
+    before = places[i - 1] if i % BLOCK != 0 else 0
+    has_next = (i + 1) % BLOCK != 0 and i + 1 < len(places)
+    return clip(before + (places[i + 1] if has_next else 0), NEAR_CLIP)
+
+
+def zero_value(around: int, average: int, offsets: Offsets) -> int:
+    """Return the value of a zero in units of 2^-8 step; `around` is what `near` says."""
+    zero_gain, _, _, _, zero_gain_middle, zero_gain_low, near_gain = offsets
+    if abs(average) < LOW_BELOW:
+        g = 4 * zero_gain_low
+    else:
+        g = zero_gain_middle if abs(average) < MIDDLE_BELOW else zero_gain
+    return gained(g, average) + near_gain * around
+
+
+def fixed_value(place: int, around: int, signed_code: int, offsets: Offsets) -> int:
+    """Return the value of a place in units of 2^-8 step; `around` is what `near` says."""
+    average = signed_value_of(signed_code)
     if place == 0:
-        return gained(zero_gain, signed_code)
+        return zero_value(around, average, offsets)
+    _, gain, shift_one, shift_more, *_ = offsets
     shift = 2 * (shift_one if abs(place) <= 2 else shift_more)
-    return 128 * place + (shift if place > 0 else -shift) + gained(gain, signed_code)
+    return 128 * place + (shift if place > 0 else -shift) + gained(gain, average)
 
 
 def as_float32(number: float) -> float:

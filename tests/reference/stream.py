@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import zstandard
 
 from reference.contexts import LevelContexts, TensorContexts
-from reference.reconstruction import NO_OFFSETS
+from reference.reconstruction import N_OFFSETS, NO_OFFSETS
 
 ELEMENT_BYTES = {
     "bool": 1,
@@ -97,7 +97,7 @@ class LevelState:
         parts.append(self.tensor_contexts.to_bytes())
         parts += [one_set.to_bytes() for one_set in self.sets]
         parts += [struct.pack("<I", tensor.step) for tensor in self.tensors]
-        parts += [struct.pack("<4b", *tensor.offsets) for tensor in self.tensors]
+        parts += [struct.pack(f"<{N_OFFSETS}b", *tensor.offsets) for tensor in self.tensors]
         parts += [tensor.magnitudes.tobytes() for tensor in self.tensors]
         parts += [tensor.signs.tobytes() for tensor in self.tensors]
         return b"".join(parts)

@@ -61,7 +61,7 @@ def test_core_and_twin_judge_damage_alike(
             sample_levels(number + i, n, per_cent=60, largest=99) for i, n in enumerate((35, 3))
         ]
         before, before_state = slow, state
-        own = [(number, -1, number, 40)] * 2
+        own = [(number, -1, number, 40, -number, 9, -40)] * 2
         packet, slow = twin.encode(
             slow, b"xyz", STEPS[1:3], levels, offsets=own, is_dependent=seed & 1
         )
@@ -120,7 +120,8 @@ def test_core_and_twin_judge_lengths_of_codewords_alike(length: str, verdict: st
 def test_core_and_twin_refuse_offsets_out_of_range(offset: int) -> None:
     tensors = [Tensor("t", "float32", (3,)), Tensor("u", "float32", (3,))]
     state = StreamState(tensors, 0)
-    for offsets in ([(0, 0, 0, offset), (1, 2, 3, 4)], [(1, 2, 3, 4), (offset, 0, 0, 0)]):
+    some = (1, 2, 3, 4, 5, 6, 7)
+    for offsets in ([(0, 0, 0, 0, 0, 0, offset), some], [some, (offset, 0, 0, 0, 0, 0, 0)]):
         packet, _ = twin.encode(state, b"", STEPS[:2], [[1, 2, 3]] * 2, offsets=offsets)
         assert judged_by_twin(state, packet) == "corrupt"
         ours = dc.StreamState.fresh(schema_of(tensors), "fast")

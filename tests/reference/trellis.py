@@ -6,9 +6,13 @@ Quantiser 0 has the even places, quantiser 1 zero and the odd ones; places count
 
 from __future__ import annotations
 
-# The state after an even and after an odd level.
-AFTER_EVEN = [0, 7, 1, 6, 2, 5, 3, 4]
-AFTER_ODD = [2, 5, 3, 4, 0, 7, 1, 6]
+# So many zeros lead every state back to itself.
+ZERO_CYCLE = 31
+
+
+def next_state(state: int, level: int) -> int:
+    """Return the state after a level."""
+    return (state >> 1) ^ (18 if state % 2 else 0) ^ (4 if level % 2 else 0)
 
 
 def place_of(level: int, quantiser: int) -> int:
@@ -35,12 +39,12 @@ class Path:
         if not self.is_dependent:
             return 2 * level
         place = place_of(level, self.quantiser)
-        self.state = (AFTER_ODD if level % 2 else AFTER_EVEN)[self.state]
+        self.state = next_state(self.state, level)
         return place
 
     def pass_zeros(self, n: int) -> None:
-        """Go past a run of zeros, every four of which lead back."""
-        for _ in range(n % 4):
+        """Go past a run of zeros."""
+        for _ in range(n % ZERO_CYCLE):
             self.advance(0)
 
 

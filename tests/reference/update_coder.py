@@ -21,7 +21,7 @@ from reference.history import (
 )
 from reference.level_coder import PartCoder
 from reference.neighbourhood import FIRST_ROW_SCALE, Neighbourhood
-from reference.reconstruction import NO_OFFSETS, Offsets, fixed_value
+from reference.reconstruction import NO_OFFSETS, Offsets, fixed_value, near
 from reference.stream import LevelState, TensorState
 from reference.trellis import Path, places_of
 
@@ -188,11 +188,13 @@ class UpdateCoder:
         for part in (part for parts in self.chunks for part in parts):
             tensor, number = self.state.tensors[part.tensor], part.tensor
             levels = answer.levels[number][part.begin : part.end]
-            for i, place in enumerate(places_of(levels, answer.is_dependent), part.begin):
+            places = places_of(levels, answer.is_dependent)
+            for i, place in enumerate(places, part.begin):
                 magnitude, sign = tensor.magnitudes[i], tensor.signs[i]
-                if place == magnitude == sign == 0:
+                around = near(places, i - part.begin)
+                if place == around == magnitude == sign == 0:
                     continue
                 if not self.is_zero[number]:
-                    answer.fixed[number][i] = fixed_value(place, sign, tensor.offsets)
+                    answer.fixed[number][i] = fixed_value(place, around, sign, tensor.offsets)
                 tensor.magnitudes[i] = next_magnitude(magnitude, place)
                 tensor.signs[i] = next_signed(sign, place)

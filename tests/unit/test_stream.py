@@ -104,10 +104,10 @@ def test_saved_state_with_surplus_bytes_is_refused() -> None:
 
 
 # Where things lie in the level state (spec 10.2): 14 bytes of header, then the contexts; at the end
-# 15 signed codes, 15 magnitude codes, and for both tensors four offsets and a step.
+# 15 signed codes, 15 magnitude codes, and for both tensors seven offsets and a step.
 CONTEXTS = 14
 SIGNED_CODES = -15
-OFFSETS = SIGNED_CODES - 15 - 8
+OFFSETS = SIGNED_CODES - 15 - 14
 STEPS = OFFSETS - 8
 
 

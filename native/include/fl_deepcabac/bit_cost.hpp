@@ -46,9 +46,10 @@ consteval std::array<std::uint16_t, 1U << kCostTableBits> make_bin_costs() {
 }
 inline constexpr auto kBinCost = make_bin_costs();
 
-// Cost of `bin` where P(bin = 1) = probability / 2^16.
+// Cost of `bin` where P(bin = 1) = probability / 2^16. Without a branch, which signs would mislead.
 [[nodiscard]] inline std::uint32_t bin_cost(bool bin, std::uint32_t probability) noexcept {
-  const std::uint32_t own = bin ? probability : kProbabilityOne - probability;
+  const std::uint32_t zero_mask = std::uint32_t{bin} - 1;
+  const std::uint32_t own = (probability ^ zero_mask) + ((kProbabilityOne + 1) & zero_mask);
   return kBinCost[own >> (kProbabilityBits - kCostTableBits)];
 }
 

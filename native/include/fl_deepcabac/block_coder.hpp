@@ -24,8 +24,13 @@ template <class Bins, class Contexts>
 class HalvedBlock {
  public:
   HalvedBlock(Bins& bins, Contexts& contexts, TensorWalk& walk, std::size_t begin,
-              std::span<std::int32_t> levels) noexcept
-      : bins_(bins), contexts_(contexts), walk_(walk), begin_(begin), levels_(levels) {
+              std::span<const std::int32_t> levels, std::int32_t* coded) noexcept
+      : bins_(bins),
+        contexts_(contexts),
+        walk_(walk),
+        begin_(begin),
+        levels_(levels),
+        coded_(coded) {
     const auto averages = walk.history().magnitude.subspan(begin, levels.size());
     for (std::size_t i = 0; i < levels.size(); ++i) {
       nonzero_ |= std::uint64_t{levels[i] != 0} << i;
@@ -50,9 +55,10 @@ class HalvedBlock {
       walk_.skip_zeros(first - done_);
       LevelCursor cursor = walk_.cursor(begin_ + first, walk_.path());
       const auto& inputs = Contexts::inputs_of(cursor);
-      levels_[first] =
+      const std::int32_t level =
           code_nonzero(bins_, contexts_, Contexts::nonzero_inputs_of(inputs), levels_[first]);
-      cursor.pass(levels_[first]);
+      *coded_++ = level;
+      cursor.pass(level);
       walk_.set_path(cursor.path());
       nonzero_ |= std::uint64_t{1} << first;
       done_ = first + 1;
@@ -83,8 +89,9 @@ class HalvedBlock {
   Contexts& contexts_;
   TensorWalk& walk_;
   std::size_t begin_;
-  std::span<std::int32_t> levels_;  // of the block
-  std::uint64_t nonzero_ = 0;       // bit i: the level i of the block; as far as it is known
+  std::span<const std::int32_t> levels_;  // of the block, as far as they are known
+  std::int32_t* coded_;                   // where the next one that is not zero goes
+  std::uint64_t nonzero_ = 0;             // bit i: the level i of the block; as far as it is known
   // sums_[i]: of the codes of the magnitude averages before position i of the block.
   std::array<std::uint32_t, kBlockLevels + 1> sums_{};
   std::size_t done_ = 0;  // positions of the block that the walk has passed
@@ -102,12 +109,13 @@ template <class Bins, class Contexts, class Inputs>
 }
 
 // The levels of the block at `begin`, one by one; returns which are not zero. `path` as the walk's,
-// or a plain one where there is no trellis. `pick(i, inputs, estimate)` says what to encode. Not
+// or a plain one where there is no trellis. Those that are not zero go to `coded`, in order. Not
 // inlined, for the registers again.
-template <class Bins, class Contexts, class Path, class Pick>
+template <bool knows_levels, class Bins, class Contexts, class Path>
 [[gnu::noinline]] std::uint64_t code_level_by_level(Bins& bins, Contexts& contexts,
                                                     TensorWalk& walk, Path& path,
-                                                    std::span<std::int32_t> levels, Pick&& pick) {
+                                                    std::span<const std::int32_t> levels,
+                                                    std::int32_t* coded) {
   // The walk stores bytes, which may alias anything: only an interval whose address nobody else has
   // can stay in registers.
   auto coder = bins.coder.detach();
@@ -117,15 +125,15 @@ template <class Bins, class Contexts, class Path, class Pick>
   LevelCursor<Path> cursor(view, 0, view.sight(0), path);
   for (std::size_t i = 0; i < levels.size(); ++i) {
     const auto& inputs = Contexts::inputs_of(cursor);
-    const auto significant = contexts.significant(inputs);
-    std::int32_t level = pick(i, inputs, significant);
-    if (!detached.code_either(significant, level != 0)) {
+    std::int32_t level = knows_levels ? levels[i] : 0;
+    if (!detached.code_either(contexts.significant(inputs), level != 0)) {
       cursor.pass_zero();
       continue;
     }
     coder.interval = code_nonzero_apart(coder.interval, bins, contexts,
                                         Contexts::nonzero_inputs_of(inputs), level);
-    levels[i] = level;
+    coder.interval.keep_apart();
+    *coded++ = level;
     nonzero |= std::uint64_t{1} << i;
     cursor.pass(level);
   }
@@ -134,35 +142,83 @@ template <class Bins, class Contexts, class Path, class Pick>
   return nonzero;
 }
 
-// The levels of the coded block at `begin`; returns which are not zero.
+// A block of an encoder that chooses each level when its turn comes, without a trellis: most are
+// known to be zero by one comparison.
 template <class Bins, class Contexts, class Chooser>
-std::uint64_t code_coded_block(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser& chooser,
-                               BlockPlan plan, bool is_sparse, std::size_t begin,
-                               std::span<std::int32_t> levels) {
-  walk.prepare_block(begin, begin + levels.size(), Contexts::kLooksAtAll);
-  const auto given = [wanted = levels.data()]([[maybe_unused]] std::size_t i,
-                                              const auto& /*inputs*/,
-                                              const auto& /*estimate*/) -> std::int32_t {
-    if constexpr (Chooser::kKnowsLevels) {
-      return wanted[i];
-    } else {
-      return 0;  // a decoder is not told
+class LiveBlock {
+ public:
+  LiveBlock(Bins& bins, Contexts& contexts, Chooser& chooser) noexcept
+      : bins_(bins), contexts_(contexts), chooser_(chooser) {}
+
+  // As `code_level_by_level`, and not inlined either.
+  [[gnu::noinline]] std::uint64_t code(TensorWalk& walk, std::size_t n_levels,
+                                       std::int32_t* coded) {
+    auto coder = bins_.coder.detach();
+    typename Bins::Detached detached{coder};
+    std::uint64_t nonzero = 0;
+    const BlockView view = walk.block_view();
+    LevelCursor<PlainPath> cursor(view, 0, view.sight(0), {});
+    for (std::size_t i = 0; i < n_levels; ++i) {
+      const auto& inputs = Contexts::inputs_of(cursor);
+      const auto significant = contexts_.significant(inputs);
+      if (chooser_.is_zero(i, significant.probability())) {
+        detached.code_either(significant, false);
+        cursor.pass_zero();
+        continue;
+      }
+      coder.interval =
+          code_picked(coder.interval, i, Contexts::nonzero_inputs_of(inputs), significant);
+      coder.interval.keep_apart();
+      if (level_ == 0) {
+        cursor.pass_zero();
+        continue;
+      }
+      *coded++ = level_;
+      nonzero |= std::uint64_t{1} << i;
+      cursor.pass(level_);
     }
-  };
-  PlainPath plain;
-  if constexpr (Chooser::kPicks) {
-    if (plan == BlockPlan::kLive) {
-      return code_level_by_level(bins, contexts, walk, plain, levels,
-                                 [&](std::size_t i, const auto& inputs, const auto& estimate) {
-                                   return chooser.pick(i, inputs, estimate);
-                                 });
-    }
+    bins_.coder.attach(coder.interval);
+    return nonzero;
   }
-  if (is_sparse) return HalvedBlock(bins, contexts, walk, begin, levels).code();
-  if (!walk.path().is_dependent())
-    return code_level_by_level(bins, contexts, walk, plain, levels, given);
+
+ private:
+  // A level that may well be other than zero: chosen, then coded. Apart, as most are zero.
+  template <class Inputs, class Estimate>
+  [[gnu::noinline]] Interval code_picked(Interval interval, std::size_t i, const Inputs& inputs,
+                                         Estimate significant) {
+    auto coder = bins_.coder.detach(interval);
+    typename Bins::Detached detached{coder};
+    level_ = chooser_.pick(i, inputs, significant);
+    if (detached.code_either(significant, level_ != 0))
+      code_nonzero(detached, contexts_, inputs, level_);
+    return coder.interval;
+  }
+
+  Bins& bins_;
+  Contexts& contexts_;
+  Chooser& chooser_;
+  std::int32_t level_ = 0;  // the last one picked
+};
+
+// The levels of the coded block at `begin`; returns which are not zero, they go to `coded`.
+template <class Bins, class Contexts, class Chooser>
+std::uint64_t code_coded_block(Bins& bins, Contexts& contexts, TensorWalk& walk,
+                               [[maybe_unused]] Chooser& chooser, [[maybe_unused]] BlockPlan plan,
+                               bool is_sparse, std::size_t begin,
+                               std::span<const std::int32_t> levels, std::int32_t* coded) {
+  walk.prepare_block(begin, begin + levels.size(), Contexts::kLooksAtAll);
+  if constexpr (Chooser::kPicks) {
+    if (plan == BlockPlan::kLive)
+      return LiveBlock(bins, contexts, chooser).code(walk, levels.size(), coded);
+  }
+  if (is_sparse) return HalvedBlock(bins, contexts, walk, begin, levels, coded).code();
+  if (!walk.path().is_dependent()) {
+    PlainPath plain;
+    return code_level_by_level<Chooser::kKnowsLevels>(bins, contexts, walk, plain, levels, coded);
+  }
   TrellisPath path = walk.path();
-  const std::uint64_t nonzero = code_level_by_level(bins, contexts, walk, path, levels, given);
+  const std::uint64_t nonzero =
+      code_level_by_level<Chooser::kKnowsLevels>(bins, contexts, walk, path, levels, coded);
   walk.set_path(path);
   return nonzero;
 }
@@ -180,14 +236,15 @@ void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser& choo
     const bool is_coded = bins.code(contexts.block_coded(block), plan != BlockPlan::kZero);
     std::uint64_t nonzero = 0;
     if (is_coded) {
-      nonzero =
-          code_coded_block(bins, contexts, walk, chooser, plan, block.is_sparse, begin, levels);
+      nonzero = code_coded_block(bins, contexts, walk, chooser, plan, block.is_sparse, begin,
+                                 levels, list.room());
     } else {
       walk.skip_zeros(end - begin);
     }
-    list.add(nonzero, levels);
-    for (std::uint64_t left = nonzero; left != 0; left &= left - 1)
-      levels[static_cast<std::size_t>(std::countr_zero(left))] = 0;
+    list.add(nonzero);
+    if constexpr (Chooser::kKnowsLevels) {
+      if (plan == BlockPlan::kGiven) block_levels.fill(0);
+    }
     walk.end_block(begin, end, is_coded);
   }
 }

@@ -68,6 +68,11 @@ struct NonzeroFeatures {
   [[nodiscard]] std::uint32_t left_sign() const noexcept { return left_signum; }
 };
 
+// The same without a trellis.
+struct PlainNonzeroFeatures : NonzeroFeatures {
+  [[nodiscard]] static constexpr std::uint32_t quantizer() noexcept { return 0; }
+};
+
 // All that the profile "fast" looks at, for an encoder's search.
 struct FastFeatures : NonzeroFeatures {
   std::uint32_t history_class;
@@ -139,8 +144,13 @@ class FastContexts {
     return view;
   }
   template <class View>
-  [[nodiscard]] static NonzeroFeatures nonzero_inputs_of(const View& view) noexcept {
-    return {view.quantizer(), view.magnitude(), view.sign(), view.left_sign()};
+  [[nodiscard]] static auto nonzero_inputs_of(const View& view) noexcept {
+    const NonzeroFeatures inputs{view.quantizer(), view.magnitude(), view.sign(), view.left_sign()};
+    if constexpr (requires { requires View::kIsPlain; }) {
+      return PlainNonzeroFeatures{inputs};
+    } else {
+      return inputs;
+    }
   }
   // All of it, for a search that looks at one level under both quantisers.
   template <class View>
@@ -178,6 +188,20 @@ class FastContexts {
   }
   [[nodiscard]] PlainEstimate remainder_prefix(int position) noexcept {
     return {&remainder_prefix_[static_cast<std::size_t>(position)]};
+  }
+
+  // As the profile "max" has them, whose estimates cost more.
+  template <class Level>
+  [[nodiscard]] PlainEstimate roughly_significant(const Level& level) noexcept {
+    return significant(level);
+  }
+  template <class Level>
+  [[nodiscard]] PlainEstimate roughly_greater(const Level& level, int k) noexcept {
+    return greater(level, k);
+  }
+  template <class Level>
+  [[nodiscard]] PlainEstimate roughly_negative(const Level& level) noexcept {
+    return negative(level);
   }
 
   // Every model once, in the order of the saved state (spec 10.2).

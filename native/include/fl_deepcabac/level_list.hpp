@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "fl_deepcabac/buffer.hpp"
 #include "fl_deepcabac/trellis.hpp"
 
 namespace fl_deepcabac {
@@ -49,16 +50,22 @@ struct BlockList {
 
 class LevelList {
  public:
-  // The next block.
-  void add(std::uint64_t nonzero, std::span<const std::int32_t> block) {
+  // Room for the levels of the next block that are not zero, to be written in order.
+  [[nodiscard]] std::int32_t* room() {
+    if (levels_.size() < n_nonzero_ + kBlockLevels) levels_.resize(2 * n_nonzero_ + kLeastRoom);
+    return levels_.data() + n_nonzero_;
+  }
+  // The next block, whose levels stand there.
+  void add(std::uint64_t nonzero) {
     nonzero_.push_back(nonzero);
-    for (; nonzero != 0; nonzero &= nonzero - 1)
-      levels_.push_back(block[static_cast<std::size_t>(std::countr_zero(nonzero))]);
+    n_nonzero_ += static_cast<std::size_t>(std::popcount(nonzero));
   }
 
-  [[nodiscard]] std::size_t n_nonzero() const noexcept { return levels_.size(); }
+  [[nodiscard]] std::size_t n_nonzero() const noexcept { return n_nonzero_; }
   // Those that are not zero, in order.
-  [[nodiscard]] std::span<const std::int32_t> levels() const noexcept { return levels_; }
+  [[nodiscard]] std::span<const std::int32_t> levels() const noexcept {
+    return std::span(levels_).first(n_nonzero_);
+  }
 
   // Calls visit(block, begin of the block in the part) in order.
   template <class Visitor>
@@ -77,8 +84,11 @@ class LevelList {
   }
 
  private:
+  static constexpr std::size_t kLeastRoom = 4 * kBlockLevels;
+
   std::vector<std::uint64_t> nonzero_;  // one number a block
-  std::vector<std::int32_t> levels_;
+  Buffer<std::int32_t> levels_;         // and room behind them
+  std::size_t n_nonzero_ = 0;
 };
 
 }  // namespace fl_deepcabac

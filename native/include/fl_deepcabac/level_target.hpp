@@ -25,7 +25,10 @@ struct BlockTargets {
 
   std::array<float, kCapacity> zero_errors{};  // of the level zero, in steps, with sign
   std::array<float, kCapacity> distances{};    // to the offset of other places, with sign
-  const float* importances = nullptr;          // what squared errors count; null where all count 1
+  // Of a one, in what squared errors count, as seen without offsets; beyond measure where larger
+  // levels may be worth what a one is not.
+  std::array<float, kCapacity> gains{};
+  const float* importances = nullptr;  // what squared errors count; null where all count 1
 
   [[nodiscard]] float importance(std::size_t i) const noexcept {
     return importances == nullptr ? 1.0F : importances[i];
@@ -36,14 +39,34 @@ struct BlockTargets {
   [[nodiscard]] float zero_cost(std::size_t i) const noexcept {
     return importance(i) * (zero_errors[i] * zero_errors[i]);
   }
+  void fill_gains(std::size_t n_levels) noexcept {
+    constexpr float kOneIsNearest = 1.5F;
+    constexpr float kSteep = 1e30F;
+    for (std::size_t i = 0; i < kBlockLevels; ++i) {
+      const float distance = std::fabs(distances[i]);
+      gains[i] = std::max(2.0F * distance - 1.0F, kSteep * (distance - kOneIsNearest));
+    }
+    for (std::size_t i = 0; importances != nullptr && i < n_levels; ++i)
+      gains[i] *= importances[i];
+  }
   // Bit i: whether the level i of the block's first `n_levels` may be other than zero.
   [[nodiscard]] std::uint64_t candidates(std::size_t n_levels, float zero_below) const noexcept {
+    return mask_of(n_levels, [&](std::size_t i) { return std::fabs(distances[i]) >= zero_below; });
+  }
+  // Bit i: whether a one gains so much at the level i.
+  [[nodiscard]] std::uint64_t gaining(std::size_t n_levels, float least) const noexcept {
+    return mask_of(n_levels, [&](std::size_t i) { return gains[i] >= least; });
+  }
+
+ private:
+  template <class Test>
+  [[nodiscard]] static std::uint64_t mask_of(std::size_t n_levels, Test&& test) noexcept {
     // In vectors, then eight flags at a time: the product gathers their lowest bits in its top
     // byte.
     constexpr std::uint64_t kGather = 0x0102040810204080;
     std::array<std::uint8_t, kBlockLevels> flags;
     for (std::size_t i = 0; i < kBlockLevels; ++i)
-      flags[i] = std::fabs(distances[i]) >= zero_below ? 1 : 0;
+      flags[i] = test(i) ? 1 : 0;
     std::uint64_t mask = 0;
     for (std::size_t byte = 0; byte < kBlockLevels / 8; ++byte) {
       std::uint64_t eight = 0;
@@ -110,6 +133,7 @@ class LevelTargets {
   [[nodiscard]] float reach(std::int32_t place) const noexcept {
     return 0.5F * static_cast<float>(place) + (place <= 2 ? shift_one_ : shift_more_);
   }
+  [[nodiscard]] float shift_one() const noexcept { return shift_one_; }
   // A distance less the shift of the places around it; in steps.
   [[nodiscard]] float unshifted(float distance) const noexcept {
     return distance < 1.5F ? distance - shift_one_ : distance - shift_more_;

@@ -64,6 +64,18 @@ class MixedContexts {
          &sign_by_neighbours_[level.left_signum][level.up_signum][level.around_sign_class]}};
   }
 
+  // By the first of its contexts alone, for an encoder's search, where a bin is about the same for
+  // all choices.
+  [[nodiscard]] PlainEstimate roughly_significant(const LevelFeatures& level) noexcept {
+    return plain_.significant(level);
+  }
+  [[nodiscard]] PlainEstimate roughly_greater(const LevelFeatures& level, int k) noexcept {
+    return plain_.greater(level, k);
+  }
+  [[nodiscard]] PlainEstimate roughly_negative(const LevelFeatures& level) noexcept {
+    return plain_.negative(level);
+  }
+
   // Every model once, then every mixer, in the order of the saved state (spec 10.2).
   template <class Self, class Visitor>
   static void visit_models(Self& self, Visitor&& visit) {

@@ -35,40 +35,29 @@ template <class Estimate>
   return bin_cost(bin, estimate.probability());
 }
 
-// Distances below which zero is a better choice than one, as seen without offsets, even if sign and
-// magnitude cost nothing, by the probability of `significant`: most levels need no more than one
-// look.
-class ZeroThresholds {
+// What a one costs beyond a zero, by the probability of `significant`, with half a bit for sign and
+// magnitude, which nearly always take more: a level that gains less is zero. Most levels need no
+// more than this one look.
+class OnePrices {
  public:
   // `price` in squared steps per 2^-8 bit.
-  explicit ZeroThresholds(float price) noexcept {
-    for (std::uint32_t cell = 0; cell < excesses_.size(); ++cell) {
+  explicit OnePrices(float price) noexcept {
+    for (std::uint32_t cell = 0; cell < prices_.size(); ++cell) {
       const std::uint32_t probability = (2 * cell + 1) << (kCellShift - 1);
-      const auto bits = static_cast<float>(bin_cost(true, probability)) -
-                        static_cast<float>(bin_cost(false, probability));
-      // Error of zero less that of one: importance * (2 distance - 1).
-      excesses_[cell] = 0.5F * price * bits;
-      thresholds_[cell] = std::min(0.5F + excesses_[cell], kOneIsNearest);
+      prices_[cell] = price * (static_cast<float>(bin_cost(true, probability) + kRest) -
+                               static_cast<float>(bin_cost(false, probability)));
     }
   }
-  [[nodiscard]] bool is_zero(float distance, std::uint32_t probability) const noexcept {
-    return distance < thresholds_[probability >> kCellShift];
-  }
-  // The same where the squared error counts `importance`.
-  [[nodiscard]] bool is_zero(float distance, std::uint32_t probability,
-                             float importance) const noexcept {
-    const float excess = excesses_[probability >> kCellShift];
-    return importance > 0.0F && distance < std::min(0.5F + excess / importance, kOneIsNearest);
+  [[nodiscard, gnu::always_inline]] float operator()(std::uint32_t probability) const noexcept {
+    return prices_[probability >> kCellShift];
   }
 
  private:
+  static constexpr std::uint32_t kRest = 1U << (kCostBits - 1);  // half a bit
   static constexpr int kCellShift = 8;
   static constexpr std::size_t kCells = kProbabilityOne >> kCellShift;
-  // Farther out larger levels may be worth what a one is not.
-  static constexpr float kOneIsNearest = 1.5F;
 
-  std::array<float, kCells> excesses_{};  // half the price of a one over a zero
-  std::array<float, kCells> thresholds_{};
+  std::array<float, kCells> prices_{};
 };
 
 // Chooses the levels of one part, block by block.
@@ -81,7 +70,7 @@ class LevelChooser {
         walk_(walk),
         targets_(targets),
         price_(price / (1 << kCostBits)),
-        thresholds_(price_) {}
+        prices_(price_) {}
 
   static constexpr bool kPicks = true;
   static constexpr bool kKnowsLevels = true;
@@ -96,53 +85,64 @@ class LevelChooser {
     if (candidates == 0) return BlockPlan::kZero;
     walk_.prepare_block(begin, end, Contexts::kLooksAtAll);
     if (!block.is_sparse) {
-      candidates = likely(candidates);
-      if (candidates == 0) return BlockPlan::kZero;
-      if (std::popcount(candidates) > kDoubtfulLevels) return BlockPlan::kLive;
+      own_.fill_gains(end - begin);
+      // The surest first: mostly there are enough of them.
+      const std::uint64_t large =
+          candidates & own_.gaining(end - begin, price_ * static_cast<float>(kLargeCost));
+      std::uint64_t found = likely(large, 0);
+      if (are_many(found)) return BlockPlan::kLive;
+      found = likely(candidates & ~large, found);
+      if (found == 0) return BlockPlan::kZero;
+      if (are_many(found)) return BlockPlan::kLive;
+      candidates = found;
     }
     return choose(candidates, block, levels) ? BlockPlan::kGiven : BlockPlan::kZero;
   }
 
-  // The level at `i` of a block whose plan is kLive, given the contexts of `significant`.
-  template <class Inputs, class Estimate>
-  [[nodiscard, gnu::always_inline]] std::int32_t pick(std::size_t i, const Inputs& inputs,
+  // Of a block whose plan is kLive: whether the level at `i` is zero at first sight, by the
+  // probability of `significant`.
+  [[nodiscard, gnu::always_inline]] bool is_zero(std::size_t i,
+                                                 std::uint32_t probability) const noexcept {
+    return own_.gains[i] < prices_(probability);
+  }
+  // The level at `i` of such a block, given the context of `significant`, where it is not zero at
+  // first sight.
+  template <class NonzeroInputs, class Estimate>
+  [[nodiscard, gnu::always_inline]] std::int32_t pick(std::size_t i, const NonzeroInputs& inputs,
                                                       const Estimate& significant) {
     const std::uint32_t probability = significant.probability();
-    if (thresholds_.is_zero(own_.distance(i), probability) && own_.importances == nullptr) return 0;
-    return pick_apart(i, Contexts::nonzero_inputs_of(inputs), probability);
-  }
-
- private:
-  [[nodiscard]] bool is_zero(std::size_t i, std::uint32_t probability) const noexcept {
-    if (own_.importances == nullptr) return thresholds_.is_zero(own_.distance(i), probability);
-    return thresholds_.is_zero(own_.distance(i), probability, own_.importances[i]);
-  }
-  // Not inlined: it would take the registers of the loop over levels, few of which come here.
-  template <class NonzeroInputs>
-  [[nodiscard, gnu::noinline]] std::int32_t pick_apart(std::size_t i, const NonzeroInputs& inputs,
-                                                       std::uint32_t probability) {
-    if (own_.importances != nullptr && is_zero(i, probability)) return 0;
-    own_.zero_errors[i] = targets_.zero_error(begin_ + i);
     const std::int32_t size =
-        choose_magnitude(inputs, i, bin_cost(false, probability), bin_cost(true, probability));
+        choose_magnitude(inputs, i,
+                         static_cast<std::int32_t>(bin_cost(true, probability)) -
+                             static_cast<std::int32_t>(bin_cost(false, probability)));
     return own_.is_negative(i) ? -size : size;
   }
 
-  // Blocks with more levels than this are never zeroed as a whole.
-  static constexpr int kDoubtfulLevels = 2;
+ private:
+  // Blocks with more levels than two are never zeroed as a whole. Not by counting, which is a call.
+  [[nodiscard]] static bool are_many(std::uint64_t levels) noexcept {
+    levels &= levels - 1;
+    return (levels & (levels - 1)) != 0;
+  }
+  // A one that gains what so many bits cost is nearly always likely.
+  static constexpr std::uint32_t kLargeCost = 5U << kCostBits;
 
-  // Of the candidates, those that pass the thresholds if all to their left are zero; stops at one
-  // more than are doubtful.
-  [[nodiscard]] std::uint64_t likely(std::uint64_t candidates) noexcept {
+  // For a block to be coded a level has to gain what half a bit more costs: together with the half
+  // bit of OnePrices about what its sign takes.
+  static constexpr std::uint32_t kDoubt = 1U << (kCostBits - 1);
+
+  // `found` and those of the candidates that are not zero at first sight if all to their left are
+  // zero; stops at one more than are doubtful.
+  [[nodiscard]] std::uint64_t likely(std::uint64_t candidates, std::uint64_t found) noexcept {
     const BlockView view = walk_.block_view();
-    std::uint64_t found = 0;
+    const float doubt = price_ * static_cast<float>(kDoubt);
     for (; candidates != 0; candidates &= candidates - 1) {
       const auto i = static_cast<std::size_t>(std::countr_zero(candidates));
       const LevelCursor<PlainPath> cursor(view, i, i < 2 ? view.sight(i) : LevelSight{}, {});
       const auto estimate = contexts_.significant(Contexts::inputs_of(cursor));
-      if (is_zero(i, estimate.probability())) continue;
+      if (own_.gains[i] < prices_(estimate.probability()) + doubt) continue;
       found |= std::uint64_t{1} << i;
-      if (std::popcount(found) > kDoubtfulLevels) break;
+      if (are_many(found)) break;
     }
     return found;
   }
@@ -157,16 +157,17 @@ class LevelChooser {
       own_.zero_errors[i] = targets_.zero_error(begin_ + i);
       const auto cursor = walk_.cursor(begin_ + i, PlainPath{});
       const auto& inputs = Contexts::inputs_of(cursor);
-      const std::int32_t size = choose_magnitude(Contexts::nonzero_inputs_of(inputs), i,
-                                                 significant_cost(inputs, block, false),
-                                                 significant_cost(inputs, block, true));
+      const std::int32_t size =
+          choose_magnitude(Contexts::nonzero_inputs_of(inputs), i,
+                           static_cast<std::int32_t>(significant_cost(inputs, block, true)) -
+                               static_cast<std::int32_t>(significant_cost(inputs, block, false)));
       if (size == 0) continue;
       levels[i] = own_.is_negative(i) ? -size : size;
       walk_.set_place(begin_ + i, 2 * levels[i]);
       nonzero |= std::uint64_t{1} << i;
     }
     if (nonzero == 0) return false;
-    if (std::popcount(nonzero) > kDoubtfulLevels || saving(block, levels) > 0.0F) return true;
+    if (are_many(nonzero) || saving(block, levels) > 0.0F) return true;
     for (; nonzero != 0; nonzero &= nonzero - 1) {
       const auto i = static_cast<std::size_t>(std::countr_zero(nonzero));
       levels[i] = 0;
@@ -183,45 +184,54 @@ class LevelChooser {
     return estimate_cost(contexts_.significant(inputs), bin);
   }
 
-  // The magnitude of least error + price * bits, where being zero and not cost so much.
+  // The magnitude of least error + price * bits, where being other than zero costs so much more.
   template <class NonzeroInputs>
-  [[nodiscard]] std::int32_t choose_magnitude(const NonzeroInputs& inputs, std::size_t i,
-                                              std::uint32_t zero_cost, std::uint32_t nonzero_cost) {
+  [[nodiscard, gnu::always_inline]] std::int32_t choose_magnitude(const NonzeroInputs& inputs,
+                                                                  std::size_t i,
+                                                                  std::int32_t nonzero_cost) {
+    const float distance = own_.distance(i);
+    const std::uint32_t greater = contexts_.greater(inputs, 1).probability();
+    // Most are nearest to zero or one, and two costs more unless it is the likelier.
+    const float nearest_below = greater < kEvenOdds ? 1.5F : 1.0F;
+    if (distance - targets_.shift_one() >= nearest_below) [[unlikely]]
+      return choose_larger(inputs, i, nonzero_cost);
+    const float zero_error = targets_.zero_error(begin_ + i);
+    const float error = distance - targets_.reach(2);
+    const std::uint32_t cost =
+        estimate_cost(contexts_.negative(inputs), own_.is_negative(i)) + bin_cost(false, greater);
+    const float gain = own_.importance(i) * (zero_error * zero_error - error * error);
+    return gain > price_ * static_cast<float>(nonzero_cost + static_cast<std::int32_t>(cost)) ? 1
+                                                                                              : 0;
+  }
+  template <class NonzeroInputs>
+  [[nodiscard, gnu::noinline]] std::int32_t choose_larger(const NonzeroInputs& inputs,
+                                                          std::size_t i,
+                                                          std::int32_t nonzero_cost) {
     const float distance = own_.distance(i);
     const float unshifted = std::max(targets_.unshifted(distance), 0.0F);
     const auto lower = std::min(static_cast<std::int32_t>(unshifted), kMaxLevel - 1);
     // Far out one more step of magnitude costs next to nothing: take the nearest.
     if (lower >= kGreaterBins)
       return lower + (unshifted - static_cast<float>(lower) >= 0.5F ? 1 : 0);
+    const std::int32_t size = std::max(lower, 1);
+    const std::uint32_t here = contexts_.greater(inputs, size).probability();
+    const std::uint32_t beyond = contexts_.greater(inputs, size + 1).probability();
     const float importance = own_.importance(i);
-    const auto objective = [&](float error, std::uint32_t cost) {
+    const auto objective = [&](std::int32_t place, std::uint32_t cost) {
+      const float error = distance - targets_.reach(place);
       return importance * (error * error) + price_ * static_cast<float>(cost);
     };
-    std::int32_t best = 0;
-    float best_objective = lower <= 1 ? objective(own_.zero_errors[i], zero_cost)
-                                      : std::numeric_limits<float>::infinity();
-    std::uint32_t cost =
-        nonzero_cost + estimate_cost(contexts_.negative(inputs), own_.is_negative(i));
-    if (lower == 0) {  // most are near zero: no loop
-      const float error = distance - targets_.reach(2);
-      return objective(error, cost + estimate_cost(contexts_.greater(inputs, 1), false)) <
-                     best_objective
-                 ? 1
-                 : 0;
-    }
-    for (std::int32_t k = 1; k <= lower + 1 && k <= kGreaterBins; ++k) {
-      const std::uint32_t probability = contexts_.greater(inputs, k).probability();
-      if (k >= lower) {
-        const float own =
-            objective(distance - targets_.reach(2 * k), cost + bin_cost(false, probability));
-        if (own < best_objective) {
-          best_objective = own;
-          best = k;
-        }
-      }
-      cost += bin_cost(true, probability);
-    }
-    return best;
+    const float stay = objective(2 * size, bin_cost(false, here));
+    const float go_on = objective(2 * size + 2, bin_cost(true, here) + bin_cost(false, beyond));
+    const std::int32_t best = size + (go_on < stay ? 1 : 0);
+    if (lower > 1) return best;
+    const auto sign_cost =
+        static_cast<std::int32_t>(estimate_cost(contexts_.negative(inputs), own_.is_negative(i)));
+    const float zero_error = targets_.zero_error(begin_ + i);
+    return std::min(stay, go_on) + price_ * static_cast<float>(nonzero_cost + sign_cost) <
+                   importance * (zero_error * zero_error)
+               ? best
+               : 0;
   }
 
   // What coding the block as chosen gains over zeroing it, in squared steps.
@@ -260,7 +270,7 @@ class LevelChooser {
   TensorWalk& walk_;
   const LevelTargets& targets_;
   float price_;  // squared steps per 2^-8 bit
-  ZeroThresholds thresholds_;
+  OnePrices prices_;
   std::size_t begin_ = 0;
   BlockTargets own_;  // of the block at hand
 };

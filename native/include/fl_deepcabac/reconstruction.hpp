@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // From levels to values, and what a decoder may know better than the middle of a level (spec 8).
 //
-// A tensor has four offsets. Two move non-zero places outwards or inwards, to where the values in
-// them lie on average; two are gains on the signed average of the history, for zeros and for
-// others: a weight that moved one way in the last updates is likely to have moved the same way in
-// this one, also where its level says nothing.
+// A tensor has seven offsets. Two move non-zero places outwards or inwards, to where the values in
+// them lie on average; four are gains on the signed average of the history, three for zeros and one
+// for others: a weight that moved one way in the last updates is likely to have moved the same way
+// in this one, also where its level says nothing; the last draws zeros towards the places beside
+// them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,19 +20,65 @@
 
 namespace fl_deepcabac {
 
-inline constexpr std::size_t kOffsets = 4;
+inline constexpr std::size_t kOffsets = 7;
 inline constexpr std::int32_t kMaxOffset = 127;
 
-// Offsets of one tensor. Gains are in units of 1/64; shifts away from zero in units of 2^-7 step.
+// Offsets of one tensor. Gains of averages are in units of 1/64, that of low ones of 1/16; shifts
+// away from zero in units of 2^-7 step; the gain of places beside in units of 1/128.
 struct Offsets {
   // NOLINTNEXTLINE(cppcoreguidelines-use-enum-class): they are indices
-  enum Name : std::uint8_t { kZeroGain, kGain, kShiftOne, kShiftMore };
+  enum Name : std::uint8_t {
+    kZeroGain,
+    kGain,
+    kShiftOne,
+    kShiftMore,
+    kZeroGainMiddle,
+    kZeroGainLow,
+    kNearGain
+  };
 
   std::array<std::int8_t, kOffsets> values{};
 
   [[nodiscard]] std::int32_t operator[](Name name) const noexcept { return values[name]; }
   [[nodiscard]] bool operator==(const Offsets&) const noexcept = default;
 };
+
+// Zeros have a gain for each class of the size of their signed average: high, middle, low.
+inline constexpr std::size_t kZeroClasses = 3;
+inline constexpr std::array<Offsets::Name, kZeroClasses> kZeroGains{
+    Offsets::kZeroGain, Offsets::kZeroGainMiddle, Offsets::kZeroGainLow};
+// From these sizes on an average is middle or high; in units of 1/32 step.
+inline constexpr std::uint32_t kMiddleFrom = 6;
+inline constexpr std::uint32_t kHighFrom = 13;
+[[nodiscard]] constexpr std::size_t zero_class(std::uint32_t size) noexcept {
+  return (size < kHighFrom ? 1U : 0U) + (size < kMiddleFrom ? 1U : 0U);
+}
+
+// The places beside a zero, left and right within its block, count as one step together at most; in
+// half steps.
+[[nodiscard]] constexpr std::int32_t clipped_near(std::int32_t sum) noexcept {
+  constexpr std::int32_t kMost = 2;
+  return std::clamp(sum, -kMost, kMost);
+}
+
+// The places of a block, with a zero before and behind it.
+class PlacesOfBlock {
+ public:
+  void set(std::size_t i, std::int32_t place) noexcept { places_[i + 1] = place; }
+  [[nodiscard]] std::int32_t near(std::size_t i) const noexcept {
+    return clipped_near(places_[i] + places_[i + 2]);
+  }
+
+ private:
+  std::array<std::int32_t, kBlockLevels + 2> places_{};
+};
+
+// Which zeros of a block of `length` lie beside a level that is none.
+[[nodiscard]] constexpr std::uint64_t zeros_near(std::uint64_t nonzero,
+                                                 std::size_t length) noexcept {
+  const std::uint64_t all = ~std::uint64_t{0} >> (kBlockLevels - length);
+  return (nonzero << 1 | nonzero >> 1) & ~nonzero & all;
+}
 
 // What the offsets add to places, by signed code; units of 2^-8 step.
 class OffsetTable {
@@ -51,6 +99,9 @@ class OffsetTable {
   [[nodiscard]] std::int32_t other(std::int8_t signed_code) const noexcept {
     return other_[static_cast<std::uint8_t>(signed_code)];
   }
+  // What the places beside a zero add to it, by their clipped sum.
+  [[nodiscard]] std::int32_t near(std::int32_t sum) const noexcept { return near_gain_ * sum; }
+  [[nodiscard]] bool looks_near() const noexcept { return near_gain_ != 0; }
   [[nodiscard]] std::int32_t shift_one() const noexcept { return shift_one_; }
   [[nodiscard]] std::int32_t shift_more() const noexcept { return shift_more_; }
 
@@ -59,40 +110,8 @@ class OffsetTable {
   std::array<std::int16_t, 256> other_{};
   std::int32_t shift_one_;
   std::int32_t shift_more_;
+  std::int32_t near_gain_;
 };
-
-// Encoder only: what a least-squares fit of offsets takes from the levels. Of zeros there is one
-// unknown, the gain; of other places there are three: two shifts, which no place has both of, and
-// the gain. Values, averages and rests are in steps.
-struct OffsetSums {
-  double zero_square = 0;                   // of average^2
-  double zero_product = 0;                  // of value * average
-  double square = 0;                        // likewise of places other than zero
-  double product = 0;                       // of rest * average, rest = value - place
-  std::array<double, 2> count{};            // of places of each shift
-  std::array<double, 2> rest{};             // of rest, outwards
-  std::array<double, 2> outward_average{};  // of average, outwards
-
-  // A part's levels, whose path begins in state 0, or of a large part a sample that counts for all;
-  // `importance` may be empty: all count 1.
-  void add(std::span<const float> values, std::span<const float> importance, const LevelList& list,
-           std::span<const std::int8_t> signed_history, float step, bool is_dependent) noexcept;
-  void add(const OffsetSums& other) noexcept;
-  struct Units {
-    float per_step;
-    float weight;  // of each level
-  };
-  void add_block(std::span<const float> values, std::span<const float> importance,
-                 const BlockList& levels, std::span<const std::int8_t> signed_history,
-                 const Units& units, TrellisPath& path) noexcept;
-  // A place other than zero; value and average in steps.
-  void add_place(std::int32_t place, float value, float average, float weight) noexcept;
-};
-
-// Encoder only: the offsets of least squared error + `price` * bits, in squared steps: those the
-// tensor had, those of the tensor before, or the best ones spelt out.
-[[nodiscard]] Offsets choose_offsets(const OffsetSums& sums, const Offsets& own,
-                                     const Offsets& previous, float price) noexcept;
 
 // Values from levels (spec 8), for one tensor.
 class Reconstruction {

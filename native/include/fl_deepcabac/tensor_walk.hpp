@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "fl_deepcabac/contexts.hpp"
@@ -24,10 +25,10 @@
 namespace fl_deepcabac {
 
 // How far beyond a block an encoder's search may look.
-inline constexpr std::size_t kLookahead = 4;
+inline constexpr std::size_t kLookahead = 16;
 // Rows shorter than this are joined, so that the row above a block is complete when the block
 // begins, and no column comes up twice in it.
-inline constexpr std::uint32_t kLeastWidth = 72;
+inline constexpr std::uint32_t kLeastWidth = 96;
 static_assert(kLeastWidth > kBlockLevels + kLookahead + 1);
 
 // Columns of a tensor after joining rows: the least multiple of its own that is long enough.
@@ -39,44 +40,47 @@ static_assert(kLeastWidth > kBlockLevels + kLookahead + 1);
 // Where the row scale of a codeword's first tensor begins: a quarter of a step, in units of 2^-8.
 inline constexpr std::int32_t kFirstRowScale = 64;
 
+// Clipped places are within this, in half steps.
+inline constexpr std::int32_t kPlaceClip = 127;
+
 // The levels to the left of one. Magnitudes are in half steps.
 struct LevelSight {
   std::uint32_t left = 0;         // of the place before
   std::uint32_t left_left = 0;    // of the one before that
   std::uint32_t left_signum = 1;  // signum class of the place before
+
+  // That of the next level, behind one at this place.
+  [[nodiscard]] LevelSight passed(std::int32_t place) const noexcept {
+    const std::int32_t clipped = std::clamp(place, -kPlaceClip, kPlaceClip);
+    return {.left = static_cast<std::uint32_t>(clipped < 0 ? -clipped : clipped),
+            .left_left = left,
+            .left_signum = signum_class(clipped)};
+  }
 };
 
-// Classes of one level that do not change within a block and that only "max" looks at (spec 7.2).
-struct FixedClasses {
-  std::uint8_t history;
-  std::uint8_t signed_average;
-  std::uint8_t column;
-  std::uint8_t up;
-  std::uint8_t around;
-  std::uint8_t around_sign;
-  std::uint8_t up_signum;
-};
-
-// Classes of the levels of a block, and of those an encoder looks ahead to, that do not change
-// within it.
+// Inputs of the levels of a block, and of those an encoder looks ahead to, that do not change
+// within it: classes, or bytes that tables take to classes.
 struct BlockInputs {
   // Whole vectors of them.
   static constexpr std::size_t kCapacity = 80;
   static_assert(kCapacity >= kBlockLevels + kLookahead);
   using Estimates = std::array<std::uint16_t, kCapacity>;
-  using Classes = std::array<std::uint8_t, kCapacity>;
+  using Bytes = std::array<std::uint8_t, kCapacity>;
 
   std::size_t begin = 0;
   std::uint32_t row_class = 0;
   // Of each level: column scale, row scale and the levels one row up, in units of 1/128 step.
   Estimates estimates{};
   // The class of the spatial estimate where the levels to the left are zero.
-  Classes spatial_classes{};
-  std::array<FixedClasses, kBlockLevels + kLookahead> classes{};
+  Bytes spatial_classes{};
+  // Only "max" looks at these.
+  Bytes columns{};     // column scales in units of 1/32 step, at most 255
+  Bytes ups{};         // half the weighed magnitudes one row up
+  Bytes up_signums{};  // signum classes one row up
+  Bytes around_classes{};
+  Bytes around_sign_classes{};
 };
 
-// Clipped places are within this, in half steps.
-inline constexpr std::int32_t kPlaceClip = 127;
 // Weight of near magnitudes in the spatial estimate, found by search on recorded updates
 // (docs/decisions/0003); in units of 1/128 step after the shift.
 inline constexpr std::uint32_t kNearWeight = 13;
@@ -111,6 +115,8 @@ struct BlockView {
 template <class Path>
 class LevelCursor {
  public:
+  static constexpr bool kIsPlain = std::is_same_v<Path, PlainPath>;
+
   // `index` within the block.
   LevelCursor(const BlockView& block, std::size_t index, const LevelSight& sight,
               const Path& path) noexcept
@@ -133,21 +139,21 @@ class LevelCursor {
 
   // All of them at once, for a profile that looks at most.
   [[nodiscard]] LevelFeatures features() const noexcept {
-    const FixedClasses& fixed = block_.inputs->classes[index_];
+    const BlockInputs& inputs = *block_.inputs;
     return {.quantizer_index = quantizer(),
-            .history_class = fixed.history,
+            .history_class = history(),
             .spatial_class = spatial(),
             .magnitude_class = magnitude(),
             .sign_class = sign(),
             .left_signum = left_sign(),
-            .signed_class = fixed.signed_average,
+            .signed_class = signed_class(block_.signed_codes[index_]),
             .left_class = near_class(near_left() / 2),
-            .up_class = fixed.up,
-            .column_class = fixed.column,
-            .row_class = block_.inputs->row_class,
-            .around_class = fixed.around,
-            .around_sign_class = fixed.around_sign,
-            .up_signum = fixed.up_signum};
+            .up_class = near_class(inputs.ups[index_]),
+            .column_class = kSpatialClassOfValue[inputs.columns[index_]],
+            .row_class = inputs.row_class,
+            .around_class = inputs.around_classes[index_],
+            .around_sign_class = inputs.around_sign_classes[index_],
+            .up_signum = inputs.up_signums[index_]};
   }
 
   // On to the next level; this one is zero, as its place was beforehand.
@@ -215,6 +221,7 @@ class TensorWalk {
     const BlockView view = block_view();
     return {view, index - inputs_.begin, view.sight(index - inputs_.begin), path};
   }
+
   // Of the level before `index`, in half steps, clipped.
   [[nodiscard]] std::int32_t place_before(std::size_t index) const noexcept {
     return places_[at(index) - 1];
@@ -256,8 +263,9 @@ class TensorWalk {
     return n_padding_ + index - window_begin_;
   }
   void slide(std::size_t begin);
-  [[nodiscard]] FixedClasses fixed_classes(std::size_t index,
-                                           std::uint32_t column_scale) const noexcept;
+  void prepare_columns(std::size_t n_block) noexcept;
+  void prepare_rows_above(std::size_t n_block) noexcept;
+  void prepare_averages_around(std::size_t n_block) noexcept;
 
   HistoryView history_;
   std::size_t n_levels_;

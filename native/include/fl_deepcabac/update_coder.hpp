@@ -21,6 +21,7 @@
 #include "fl_deepcabac/level_list.hpp"
 #include "fl_deepcabac/level_sources.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
+#include "fl_deepcabac/offset_fit.hpp"
 #include "fl_deepcabac/parallel.hpp"
 #include "fl_deepcabac/parts.hpp"
 #include "fl_deepcabac/payload.hpp"
