@@ -39,6 +39,10 @@ test: $(EXTENSION) ## lint, C++ tests under sanitizers, then the Python suite
 test-slow: $(EXTENSION) ## the Python tests that take minutes
 	@$(BIN)/pytest -m slow
 
+.PHONY: test-deployment
+test-deployment: $(EXTENSION) ## a SuperLink and two SuperNodes with TLS and keys, one killed; two minutes
+	@$(BIN)/pytest -m deployment -raP tests/deployment
+
 # ---------------------------------------------------------------------------------- setting up
 
 # All that the package, its extras and its build need, in one resolution.
@@ -128,6 +132,10 @@ bench-more: $(EXTENSION) ## other compressors on the same levels, the worth of a
 .PHONY: bench-allocation
 bench-allocation: $(EXTENSION) ## accuracy at equal bytes of the rules that share out steps; Fashion-MNIST, over an hour
 	@$(BIN)/python benchmarks/allocation.py
+
+.PHONY: bench-memory
+bench-memory: $(EXTENSION) ## peak memory of a server with 200 nodes of 5 M weights, states kept, dropped and spilled; minutes
+	@$(BIN)/python benchmarks/server_memory.py
 
 .PHONY: bench-sizes
 bench-sizes: $(EXTENSION) ## rewrite the ledger of packet sizes, which a test compares
