@@ -25,6 +25,8 @@ T = TypeVar("T", bound=InflatableObject)
 
 # What Flower reports for an app that raises (flwr.common.constant.ErrorCode).
 CLIENT_APP_RAISED_EXCEPTION = 2
+# Of the errors that the SuperLink makes itself, whichever node is at fault.
+SUPERLINK_NODE_ID = 1
 
 
 def over_the_wire(thing: T) -> T:
@@ -42,6 +44,10 @@ class Node:
     partition_id: int
     app: ClientApp
     context: Context
+    # What becomes of the state when the app raises: see `InProcessGrid`.
+    rolls_back: bool = False
+    # Others are not sampled.
+    is_connected: bool = True
 
     def forget(self) -> None:
         """Lose the state, as a SuperNode does that is restarted."""
@@ -63,6 +69,10 @@ class Faults:
         """Return the reply that reaches the server; None if none does."""
         del node, server_round
         return reply
+
+    def arriving(self, replies: list[Message]) -> list[Message]:
+        """Return what the server finds when it pulls `replies`, each an object of its own."""
+        return replies
 
 
 @dataclass
@@ -120,16 +130,22 @@ class InProcessGrid(Grid):
     exchanges: list[Exchange] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.nodes = {
-            1000 + i: Node(1000 + i, i, app, self._new_context(1000 + i, i))
-            for i, app in enumerate(self.apps)
-        }
+        self.nodes: dict[int, Node] = {}
+        self._n_nodes_ever = 0
+        for app in self.apps:
+            self.add_node(app)
         self._replies: dict[str, Message] = {}
         self._random = random.Random(self.seed)
 
-    def _new_context(self, node_id: int, partition_id: int) -> Context:
+    def add_node(self, app: ClientApp) -> Node:
+        """Let a node join, under an id that no other ever had."""
+        partition_id = self._n_nodes_ever
+        node_id = 1000 + partition_id
+        self._n_nodes_ever += 1
         node_config: dict[str, Any] = {"partition-id": partition_id}
-        return Context(self.run_id, node_id, node_config, RecordDict(), {})
+        context = Context(self.run_id, node_id, node_config, RecordDict(), {})
+        node = self.nodes[node_id] = Node(node_id, partition_id, app, context, self.rolls_back)
+        return node
 
     def set_run(self, run: Any) -> None:
         raise NotImplementedError
@@ -142,7 +158,7 @@ class InProcessGrid(Grid):
         raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:
-        return list(self.nodes)
+        return [node.node_id for node in self.nodes.values() if node.is_connected]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Hand each message to its node; it answers at once."""
@@ -158,7 +174,8 @@ class InProcessGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return what has arrived, in an order of its own."""
-        arrived = [self._replies.pop(key) for key in message_ids if key in self._replies]
+        sent = [self._replies.pop(key) for key in message_ids if key in self._replies]
+        arrived = self.faults.arriving(sent)
         self._random.shuffle(arrived)
         return arrived
 
@@ -192,7 +209,7 @@ class InProcessGrid(Grid):
         try:
             reply = node.app(_copy(message), node.context)
         except Exception as error:  # Flower turns any exception of an app into an error reply
-            if self.rolls_back:
+            if node.rolls_back:
                 node.context.state = before
             reason = f"{type(error)}:<'{error}'>"
             reply = Message(Error(CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
@@ -204,6 +221,13 @@ class InProcessGrid(Grid):
         for exchange in self.exchanges:
             if exchange.message.metadata.message_type.startswith("train"):
                 yield exchange
+
+
+def superlink_error(message: Message, code: int, reason: str) -> Message:
+    """Return the SuperLink's own error in reply to a message: it comes from node 1 (itself)."""
+    error = Message(Error(code, reason), reply_to=message)
+    error.metadata.__dict__["_src_node_id"] = SUPERLINK_NODE_ID
+    return error
 
 
 def _copy(message: Message) -> Message:
