@@ -50,6 +50,16 @@ MODELS: dict[str, Shapes] = {
         "f2.weight": (10, 128),
         "f2.bias": (10,),
     },
+    "5M": {
+        "f1.weight": (1024, 2048),
+        "f1.bias": (1024,),
+        "f2.weight": (1024, 1024),
+        "f2.bias": (1024,),
+        "f3.weight": (1792, 1024),
+        "f3.bias": (1792,),
+        "f4.weight": (10, 1792),
+        "f4.bias": (10,),
+    },
 }
 # Brings the root mean square to about 0.004, as in the recorded streams.
 SCALE = 0.006

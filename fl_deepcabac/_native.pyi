@@ -45,6 +45,7 @@ def encode_values(
     price: float,
     dependent: bool,
     importance: NDArray[np.float32],
+    fits_offsets: bool,
     threads: int,
     wants_levels: bool,
 ) -> _Coded: ...

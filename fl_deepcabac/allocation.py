@@ -200,9 +200,9 @@ def _root_mean_square(values: NDArray[np.float32]) -> float:
     return float(np.sqrt(np.mean(wide * wide)))
 
 
-def round_mantissa(steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round positive normal float32 numbers to `MANTISSA_BITS` bits of mantissa."""
-    dropped = 23 - MANTISSA_BITS
+def round_mantissa(steps: NDArray[np.float32], n_bits: int = MANTISSA_BITS) -> NDArray[np.float32]:
+    """Round positive normal float32 numbers to so many bits of mantissa; 0 for powers of two."""
+    dropped = 23 - n_bits
     bits = steps.view(np.uint32) + np.uint32(1 << (dropped - 1))
     rounded = (bits >> np.uint32(dropped)) << np.uint32(dropped)
     return np.minimum(rounded.view(np.float32), np.float32(MAX_STEP))

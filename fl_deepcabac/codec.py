@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.allocation import allocate_steps, unit_steps
+from fl_deepcabac.allocation import allocate_steps, round_mantissa, unit_steps
 from fl_deepcabac.arrays import (
     Sensitivity,
     check_finite,
@@ -119,6 +119,7 @@ def encode_update(
     importance: Update | None = None,
     residual: Residual | None = None,
     sensitivity: Sensitivity | None = None,
+    on_grid: bool = False,
 ) -> EncodedUpdate:
     """Quantise and code an update against the state of a stream.
 
@@ -141,6 +142,9 @@ def encode_update(
         Mean squared gradients, positive, one number a tensor or one a weight, of which the mean
         counts; of any unit. Moves bits between the tensors named: their steps become proportional
         to its inverse square root (`allocation.move_by_sensitivity`). No decoder needs it.
+    on_grid : bool
+        Whether steps are rounded to powers of two and values are whole or half steps, without
+        offsets, so that sums of decoded updates are exact (`fl_deepcabac.grid`). Not with a target.
 
     Returns
     -------
@@ -185,6 +189,7 @@ def encode_update(
         config=config,
         state=state,
         wants_levels=budget is not None,
+        fits_offsets=not on_grid,
     )
     write = partial(
         write_packet,
@@ -203,7 +208,8 @@ def encode_update(
         sensitivity=sensitivity,
     )
     if budget is None:
-        coded = code(allocate_steps(units, config=config))
+        steps = allocate_steps(units, config=config)
+        coded = code(round_mantissa(steps, 0) if on_grid else steps)
     else:
         coded = code_within(
             budget,
@@ -278,6 +284,7 @@ def _quantise_and_code(
     config: CodecConfig,
     state: StreamState,
     wants_levels: bool,
+    fits_offsets: bool,
     price_factor: float = 1.0,
 ) -> CodedLevels:
     """Choose levels as the config says and code them; name the tensor when a value is too large."""
@@ -291,6 +298,7 @@ def _quantise_and_code(
                 rd_lambda=price_factor * config.rd_lambda,
                 trellis=config.uses_trellis,
                 importance=weights,
+                fits_offsets=fits_offsets,
                 threads=config.threads,
                 wants_levels=wants_levels,
             )
@@ -304,7 +312,7 @@ def _quantise_and_code(
             state.levels,
             levels,
             steps,
-            values=values if config.quantizer == "deadzone" else None,
+            values=values if fits_offsets and config.quantizer == "deadzone" else None,
             rd_lambda=config.rd_lambda,
             threads=config.threads,
             wants_levels=wants_levels,

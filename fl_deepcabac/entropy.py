@@ -186,6 +186,7 @@ def encode_values(
     rd_lambda: float,
     trellis: bool = False,
     importance: NDArray[np.float32] | None = None,
+    fits_offsets: bool = True,
     threads: int = 1,
     wants_levels: bool = False,
 ) -> CodedLevels:
@@ -203,6 +204,8 @@ def encode_values(
         Whether two interleaved quantisers are used (dependent quantisation, spec 5.6).
     importance : ndarray, float32, shape (n,), C-contiguous, optional
         What the squared error of each value counts, at least 0; None lets all count 1.
+    fits_offsets : bool
+        If not, all values are whole or half steps.
     threads : int
         At most so many at work; the packet is the same.
     wants_levels : bool
@@ -231,6 +234,7 @@ def encode_values(
         rd_lambda,
         trellis,
         weights,
+        fits_offsets,
         threads,
         wants_levels,
     )

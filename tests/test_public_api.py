@@ -72,7 +72,16 @@ def test_public_name_is_documented(name: str) -> None:
         (dc.decompress, ["packet", "schema", "config"]),
         (
             dc.encode_update,
-            ["update", "schema", "config", "state", "importance", "residual", "sensitivity"],
+            [
+                "update",
+                "schema",
+                "config",
+                "state",
+                "importance",
+                "residual",
+                "sensitivity",
+                "on_grid",
+            ],
         ),
         (dc.decode_update, ["packet", "schema", "state", "threads"]),
         (dc.inspect_packet, ["packet"]),

@@ -182,6 +182,17 @@ def _add_simulate(commands: Any) -> None:
         action="store_false",
         help="do not add what quantisation left out to the next update",
     )
+    codec.add_argument(
+        "--downlink",
+        action="store_true",
+        help="compress the model on its way to the clients, too",
+    )
+    codec.add_argument(
+        "--downlink-step",
+        type=_number,
+        metavar="K",
+        help="the same with this step, in RMS of what the global model moved by",
+    )
 
 
 def _add_report(commands: Any) -> None:

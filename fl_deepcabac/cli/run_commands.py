@@ -59,15 +59,20 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
             write_config,
         )
         from fl_deepcabac.experiments.strategies import build_strategy  # noqa: PLC0415
-        from fl_deepcabac.flower import default_config  # noqa: PLC0415
+        from fl_deepcabac.flower import DownlinkConfig, default_config  # noqa: PLC0415
 
+        downlink = None
+        if arguments.downlink_step is not None:
+            downlink = DownlinkConfig(relative_step=arguments.downlink_step)
+        elif arguments.downlink:
+            downlink = DownlinkConfig()
         load_partitioned(settings)
         if all(getattr(arguments, name) is None for name in RATE_SETTINGS):
             relative_step = default_config(build_strategy(settings)).relative_step
             config = replace(config, relative_step=relative_step)
     codecs: dict[str, UpdateCodec] = {
         "uncompressed": Uncompressed(),
-        "compressed": DeepCabac(config),
+        "compressed": DeepCabac(config, downlink),
     }
     if arguments.no_baseline:
         del codecs["uncompressed"]

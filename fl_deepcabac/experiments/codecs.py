@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from flwr.clientapp.typing import Mod
 from flwr.serverapp.strategy import Strategy
 
 from fl_deepcabac.config import CodecConfig
-from fl_deepcabac.flower import DeepCABACStrategy, deepcabac_mod
+from fl_deepcabac.flower import DeepCABACStrategy, DownlinkConfig, deepcabac_mod
 
 __all__ = ["CodecCost", "DeepCabac", "Uncompressed", "UpdateCodec"]
 
@@ -94,12 +94,17 @@ class DeepCabac:
     ----------
     config : CodecConfig, optional
         None takes the defaults of the package.
+    downlink : DownlinkConfig, optional
+        How the model travels to the clients; None sends it as Flower does.
     """
 
     name = "deepcabac"
 
-    def __init__(self, config: CodecConfig | None = None) -> None:
+    def __init__(
+        self, config: CodecConfig | None = None, downlink: DownlinkConfig | None = None
+    ) -> None:
         self.config = CodecConfig() if config is None else config
+        self.downlink = downlink
 
     def client_mods(self) -> list[Mod]:
         """Return the mod that encodes."""
@@ -107,7 +112,7 @@ class DeepCabac:
 
     def wrap(self, strategy: Strategy) -> Strategy:
         """Return the strategy that decodes before the given one aggregates."""
-        return DeepCABACStrategy(strategy, self.config)
+        return DeepCABACStrategy(strategy, self.config, downlink=self.downlink)
 
     def round_cost(self, strategy: Strategy, server_round: int) -> CodecCost:
         """Return what the strategy's own ledger says about the round."""
@@ -126,4 +131,6 @@ class DeepCabac:
     def describe(self) -> dict[str, Any]:
         """Return the settings of the codec."""
         settings: dict[str, Any] = json.loads(self.config.to_json())
+        if self.downlink is not None:
+            settings |= {f"downlink_{name}": value for name, value in asdict(self.downlink).items()}
         return settings

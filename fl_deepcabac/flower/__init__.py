@@ -9,6 +9,7 @@ the ClientApp see ordinary messages with ordinary weights.
 
 from fl_deepcabac.flower.client import deepcabac_mod
 from fl_deepcabac.flower.defaults import default_config
+from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.ledger import CommunicationLedger, RoundRecord, Totals, Transfer
 from fl_deepcabac.flower.server import DeepCABACStrategy, DeepCABACStrategyMixin
 
@@ -16,6 +17,7 @@ __all__ = [
     "CommunicationLedger",
     "DeepCABACStrategy",
     "DeepCABACStrategyMixin",
+    "DownlinkConfig",
     "RoundRecord",
     "Totals",
     "Transfer",

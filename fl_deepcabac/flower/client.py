@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flwr.app import Array, Context, Message
+from flwr.app import Array, ArrayRecord, Context, Message
 from numpy.typing import NDArray
 
 from fl_deepcabac.codec import encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.feedback import Residual, carry_residual, find_residual
+from fl_deepcabac.flower.broadcast_records import named_model
+from fl_deepcabac.flower.model_copy import ModelCopy, receive_model
 from fl_deepcabac.flower.records import (
     NUMPY_STYPE,
     parse_settings,
@@ -50,10 +52,12 @@ def deepcabac_mod(
     ----------
     msg : Message
         Of any type. Acted on are messages of type ``train`` or ``train.*`` with the settings that
-        `DeepCABACStrategy` adds and exactly one ArrayRecord; its name does not matter.
+        `DeepCABACStrategy` adds and exactly one ArrayRecord; its name does not matter. Where the
+        server compresses the way down, also all others that stand for a model.
     context : Context
         Its state keeps what the next packet builds on: two stream states of at most 2 bytes a
-        weight, and, with error feedback, two residuals of 4 bytes a weight.
+        weight, and, with error feedback, two residuals of 4 bytes a weight; and with a compressed
+        way down the model and one more stream state.
     call_next : callable
         The next mod, or the app.
 
@@ -72,7 +76,10 @@ def deepcabac_mod(
         If a weight moved by more steps than a level can count.
     ConfigError
         If the settings are unreadable, or SecAgg+ is at work.
+    DecodeError
+        If the weights cannot be had from the copy of the model that this node keeps.
     """
+    _restore_weights(msg, context)
     settings = _settings_for_us(msg)
     if settings is None:
         return call_next(msg, context)
@@ -105,6 +112,25 @@ def deepcabac_mod(
         reply.content, name, write_update(packet, encode_seconds=seconds)
     )
     return reply
+
+
+def _restore_weights(msg: Message, context: Context) -> None:
+    """Put the weights into a message that stands for the broadcast model.
+
+    Raises
+    ------
+    DecodeError
+        If they cannot be had; the server answers this node's error reply with a keyframe.
+    """
+    named = named_model(msg.content) if msg.has_content() else None
+    if named is None:
+        return
+    weights = receive_model(msg.content, named, ModelCopy(context.state, context.run_id))
+    # A record of its own: the app may empty it.
+    record = ArrayRecord()
+    for name, array in weights.items():
+        record[name] = array
+    msg.content = replace_record(msg.content, named.record_name, record)
 
 
 def _settings_for_us(msg: Message) -> tuple[CodecConfig, bytes] | None:

@@ -20,14 +20,16 @@ from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import DeepCabacError, SchemaMismatchError
 from fl_deepcabac.flower.lazy import PacketReader, ReadingDesk
 from fl_deepcabac.flower.ledger import CommunicationLedger, Payload, Phase, RoundRecord, Transfer
+from fl_deepcabac.flower.model_sender import ModelSender
+from fl_deepcabac.flower.node_states import NodeStates
 from fl_deepcabac.flower.records import (
     NUMPY_STYPE,
     refuse_secure_aggregation,
     replace_record,
     write_settings,
 )
-from fl_deepcabac.flower.replies import Instruction, Verdict, check_replies
-from fl_deepcabac.flower.state import NodeStates, token_of
+from fl_deepcabac.flower.replies import Instruction, SentModel, Verdict, check_replies
+from fl_deepcabac.flower.saved_state import token_of
 from fl_deepcabac.flower.weights import schema_of
 from fl_deepcabac.schema import Schema
 
@@ -47,13 +49,25 @@ class ServerEndpoint:
     config : CodecConfig
     is_active : bool
         False leaves all messages as they are and only counts them.
+    states : NodeStates, optional
+        Where states are held; without a budget if not given.
+    models : ModelSender, optional
+        How models travel down; as they are if not given.
     """
 
-    def __init__(self, config: CodecConfig, *, is_active: bool) -> None:
+    def __init__(
+        self,
+        config: CodecConfig,
+        *,
+        is_active: bool,
+        states: NodeStates | None = None,
+        models: ModelSender | None = None,
+    ) -> None:
         self.config = config
         self.is_active = is_active
         self.ledger = CommunicationLedger()
-        self._states = NodeStates()
+        self.states = NodeStates() if states is None else states
+        self.models = ModelSender(None) if models is None else models
         # Those waiting for replies; a loop of its own may have both phases under way.
         self._instructions: dict[Phase, list[Instruction]] = {"train": [], "evaluate": []}
         self._reasons_given: set[str] = set()
@@ -92,20 +106,27 @@ class ServerEndpoint:
                 known[id(content)] = schema, _raw_bytes(content), Payload.of(content)
             schema, raw_bytes, payload = known[id(content)]
             transfer = record.open(phase, message.metadata.dst_node_id)
-            # The downlink is not compressed: what goes down is what it stands for.
-            transfer.sent(raw_bytes=raw_bytes, packet_bytes=raw_bytes, message=payload)
-            instructions.append(self._instruction(message, transfer, schema))
+            model = self.models.replace_weights(message)
+            if model is not None:
+                payload = Payload.of(message.content)
+            packet_bytes = raw_bytes if model is None else payload.n_bytes
+            transfer.sent(raw_bytes=raw_bytes, packet_bytes=packet_bytes, message=payload)
+            instructions.append(self._instruction(message, transfer, schema, model))
         return messages
 
     def _instruction(
-        self, message: Message, transfer: Transfer, schema: Schema | None
+        self,
+        message: Message,
+        transfer: Transfer,
+        schema: Schema | None,
+        model: SentModel | None,
     ) -> Instruction:
         """Put settings and token into a message, given a schema to code by."""
         if schema is None:
-            return Instruction(message, transfer)
-        state = self._states.get(transfer.node_id, schema)
+            return Instruction(message, transfer, model=model)
+        state = self.states.get(transfer.node_id, schema)
         message.content = write_settings(message.content, self.config, token=token_of(state))
-        return Instruction(message, transfer, schema, state)
+        return Instruction(message, transfer, schema, state, model)
 
     def _schema_to_code(self, content: RecordDict) -> Schema | None:
         """Describe the weights of a train message; None, with a warning, if they stay as is."""
@@ -150,6 +171,7 @@ class ServerEndpoint:
             yield received
         finally:
             desk.close()
+            self.states.release()
 
     def receive_evaluate(self, replies: Iterable[Message]) -> list[Message]:
         """Count the replies to evaluate messages; they pass through as they are."""
@@ -171,7 +193,13 @@ class ServerEndpoint:
             for instruction in self._instructions[phase]
         }
         self._instructions[phase] = []
-        return [(reply, waiting.pop(reply.metadata.reply_to_message_id, None)) for reply in replies]
+        pairs = [
+            (reply, waiting.pop(reply.metadata.reply_to_message_id, None)) for reply in replies
+        ]
+        for reply, instruction in pairs:
+            if instruction is not None:
+                self.models.note_reply(reply, instruction)
+        return pairs
 
     def _accept(
         self,
@@ -197,7 +225,7 @@ class ServerEndpoint:
             if reply.has_content():
                 transfer.uncompressed(raw_bytes=_raw_bytes(reply.content))
             return reply
-        self._states.put(transfer.node_id, verdict.schema, verdict.state_after)
+        self.states.put(transfer.node_id, verdict.schema, verdict.state_after)
         transfer.decoded(
             is_fresh=verdict.state_before is None,
             packet_bytes=len(verdict.packet),

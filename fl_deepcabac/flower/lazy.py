@@ -19,7 +19,7 @@ from fl_deepcabac.codec import decode_update
 from fl_deepcabac.flower.ledger import Transfer
 from fl_deepcabac.flower.records import NUMPY_STYPE
 from fl_deepcabac.flower.replies import CheckedPacket
-from fl_deepcabac.flower.state import restore_state
+from fl_deepcabac.flower.saved_state import restore_state
 from fl_deepcabac.flower.weights import add_reference
 from fl_deepcabac.schema import TensorSpec
 

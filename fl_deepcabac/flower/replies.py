@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,15 +24,29 @@ from fl_deepcabac.config import Profile
 from fl_deepcabac.errors import DecodeError, DeepCabacError, StateMismatchError
 from fl_deepcabac.flower.ledger import Transfer
 from fl_deepcabac.flower.records import FRESH_TOKEN, parse_update
-from fl_deepcabac.flower.state import SavedState, restore_state
+from fl_deepcabac.flower.saved_state import SavedState, restore_state
 from fl_deepcabac.packet import inspect_packet
 from fl_deepcabac.report import UpdateReport
 from fl_deepcabac.schema import Schema
 
-__all__ = ["CheckedPacket", "Instruction", "check_replies"]
+__all__ = ["CheckedPacket", "Instruction", "SentModel", "check_replies"]
 
 # Each thread that checks a packet holds one decoded update for as long as that takes.
 MAX_CHECKS_AT_ONCE: Final = 4
+# Keeps every thread busy while the verdict that is next in order is still being reached.
+CHECKS_AHEAD: Final = 2
+
+
+@dataclass(frozen=True)
+class SentModel:
+    """The broadcast model as a message stood for it; `digest` names it.
+
+    `keeps_copy` says whether a node that answers holds it from then on.
+    """
+
+    weights: ArrayRecord
+    digest: bytes
+    keeps_copy: bool
 
 
 @dataclass(frozen=True)
@@ -48,16 +63,21 @@ class Instruction:
         Of the weights sent; None if the node was not asked to compress.
     state : SavedState or None
         The state that the token in the message names; None for a fresh one.
+    model : SentModel or None
+        The model that the message stands for; None where its weights travel as they are.
     """
 
     message: Message
     transfer: Transfer
     schema: Schema | None = None
     state: SavedState | None = None
+    model: SentModel | None = None
 
     @property
     def reference(self) -> ArrayRecord:
-        """The weights sent."""
+        """The weights that the node trained from."""
+        if self.model is not None:
+            return self.model.weights
         [record] = self.message.content.array_records.values()
         return record
 
@@ -86,8 +106,8 @@ Verdict = CheckedPacket | DeepCabacError | None
 
 def check_replies(
     pairs: Sequence[tuple[Message, Instruction | None]], profile: Profile
-) -> list[Verdict]:
-    """Check all replies of a round.
+) -> Iterator[Verdict]:
+    """Check all replies of a round, a few at a time.
 
     Parameters
     ----------
@@ -96,14 +116,29 @@ def check_replies(
     profile : {"fast", "max"}
         That nodes were told to use.
 
-    Returns
-    -------
-    list of CheckedPacket, DeepCabacError or None
-        In order.
+    Yields
+    ------
+    CheckedPacket, DeepCabacError or None
+        In order. No more than `CHECKS_AHEAD` a thread are waiting to be taken, because each may
+        hold a state that `NodeStates` does not count yet.
     """
     n_threads = min(MAX_CHECKS_AT_ONCE, os.cpu_count() or 1)
     with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(lambda pair: _check(pair[0], pair[1], profile), pairs))
+        # Those that answer nothing first, which takes no decoding: a second reply may be the same
+        # object as the first, which gets other content once its verdict has been taken.
+        strays = {
+            i: pool.submit(_check, reply, None, profile)
+            for i, (reply, instruction) in enumerate(pairs)
+            if instruction is None
+        }
+        wait(strays.values())
+        waiting: deque[Future[Verdict]] = deque()
+        for i, (reply, instruction) in enumerate(pairs):
+            if len(waiting) == CHECKS_AHEAD * n_threads:
+                yield waiting.popleft().result()
+            waiting.append(strays.get(i) or pool.submit(_check, reply, instruction, profile))
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _check(reply: Message, instruction: Instruction | None, profile: Profile) -> Verdict:

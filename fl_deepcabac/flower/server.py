@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -19,9 +20,12 @@ from flwr.serverapp.strategy import FedXgbBagging, FedXgbCyclic, Strategy
 
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.flower.defaults import default_config
+from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.endpoint import ServerEndpoint
 from fl_deepcabac.flower.lazy import detach
 from fl_deepcabac.flower.ledger import CommunicationLedger
+from fl_deepcabac.flower.model_sender import ModelSender
+from fl_deepcabac.flower.node_states import NodeStates
 from fl_deepcabac.flower.weights import DtypeMemory
 
 __all__ = ["DeepCABACStrategy", "DeepCABACStrategyMixin"]
@@ -40,6 +44,18 @@ class DeepCABACStrategyMixin(Strategy):
     codec : CodecConfig, optional
         Settings for all nodes; they travel with each train message. If not given, those that
         `default_config` finds right for the strategy.
+    downlink : DownlinkConfig, optional
+        How the global model travels to the nodes; as it is if not given. With it, every client
+        needs the mod.
+    state_budget_bytes : int, optional
+        The most that the states of all nodes may take in memory, in bytes; no limit if not given.
+        The states that a round's replies are decoded against count beside those that come after
+        them: to keep N nodes warm that take part in one round takes room for 2 N states. Beyond the
+        budget, those used longest ago are dropped: their nodes start afresh, without what error
+        feedback had left over.
+    spill_directory : str or Path, optional
+        Where such states are written instead, one file each in a new subdirectory, which is removed
+        at the end of the process. Made if missing; needs `state_budget_bytes`.
 
     Notes
     -----
@@ -58,15 +74,30 @@ class DeepCABACStrategyMixin(Strategy):
     Secure aggregation cannot be combined with compression, and is refused.
     """
 
-    def __init__(self, *args: Any, codec: CodecConfig | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        codec: CodecConfig | None = None,
+        downlink: DownlinkConfig | None = None,
+        state_budget_bytes: int | None = None,
+        spill_directory: str | Path | None = None,
+        **kwargs: Any,
+    ) -> None:
         if not isinstance(codec, CodecConfig | None):
             raise TypeError(f"codec: expected a CodecConfig, found {type(codec).__name__}")
+        if not isinstance(downlink, DownlinkConfig | None):
+            raise TypeError(f"downlink: expected a DownlinkConfig, found {type(downlink).__name__}")
         super().__init__(*args, **kwargs)
         inner = getattr(self, "inner", self)
         is_active = not isinstance(inner, FedXgbBagging | FedXgbCyclic)
         config = default_config(inner) if codec is None else codec
-        self._codec_endpoint = ServerEndpoint(config, is_active=is_active)
+        states = NodeStates(state_budget_bytes, spill_directory)
+        models = ModelSender(downlink if is_active else None)
+        self._codec_endpoint = ServerEndpoint(
+            config, is_active=is_active, states=states, models=models
+        )
         self._codec_dtypes = DtypeMemory()
+        self._codec_trains_broadcast = False
 
     @property
     def communication(self) -> CommunicationLedger:
@@ -86,9 +117,14 @@ class DeepCABACStrategyMixin(Strategy):
         if self._codec_endpoint.is_active and (server_round == 1 or self._codec_dtypes.is_empty):
             self._codec_dtypes.remember(arrays)
         messages = super().configure_train(  # type: ignore[safe-super]  # never the last in line
-            server_round, self._codec_dtypes.restore(arrays), config, grid
+            server_round, self._as_nodes_hold_it(arrays), config, grid
         )
+        self._codec_trains_broadcast = self._codec_endpoint.models.is_adopted
         return self._codec_endpoint.instruct(server_round, messages, "train")
+
+    def _as_nodes_hold_it(self, arrays: ArrayRecord) -> ArrayRecord:
+        """Return the global model in the dtypes of round 1, or the broadcast model instead."""
+        return self._codec_endpoint.models.adopt(self._codec_dtypes.restore(arrays))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -108,6 +144,8 @@ class DeepCABACStrategyMixin(Strategy):
             # Within the context: a strategy may return the arrays of a reply as they are.
             if arrays is not None:
                 arrays = self._codec_dtypes.restore(detach(arrays))
+                if self._codec_trains_broadcast:
+                    arrays = self._codec_endpoint.models.with_left_out(arrays)
         return arrays, self._codec_endpoint.with_totals(server_round, metrics)
 
     def configure_evaluate(
@@ -115,7 +153,7 @@ class DeepCABACStrategyMixin(Strategy):
     ) -> Iterable[Message]:
         """Configure evaluation and count what it sends; see `Strategy.configure_evaluate`."""
         messages = super().configure_evaluate(  # type: ignore[safe-super]
-            server_round, self._codec_dtypes.restore(arrays), config, grid
+            server_round, self._as_nodes_hold_it(arrays), config, grid
         )
         return self._codec_endpoint.instruct(server_round, messages, "evaluate")
 
@@ -146,6 +184,14 @@ class DeepCABACStrategyMixin(Strategy):
             info("\t│\t├── Passing through: trees are not compressed")
         info("\t│\t├── Step: %s", step)
         info("\t│\t├── Quantizer: %s | Profile: %s", config.quantizer, config.profile)
+        if (downlink := self._codec_endpoint.models.config) is not None:
+            info(
+                "\t│\t├── Downlink: differences at %g x RMS, profile %s",
+                downlink.relative_step,
+                downlink.profile,
+            )
+        if self._codec_endpoint.states.budget_bytes is not None:
+            info("\t│\t├── States: %s", self._codec_endpoint.states)
         info("\t│\t└── Error feedback: %s", "on" if config.error_feedback else "off")
         super().summary()  # type: ignore[safe-super]
 
@@ -197,11 +243,15 @@ class DeepCABACStrategy(DeepCABACStrategyMixin, _Delegating):
         the mixin, because the wrapper runs Flower's.
     config : CodecConfig, optional
         As for `DeepCABACStrategyMixin`.
+    downlink, state_budget_bytes, spill_directory
+        As for `DeepCABACStrategyMixin`.
 
     Raises
     ------
     TypeError
-        If `inner` is no such strategy, or compresses already.
+        If `inner` is no such strategy, or compresses already; or another argument has a wrong type.
+    ConfigError
+        If a setting is out of range.
 
     Examples
     --------
@@ -211,7 +261,15 @@ class DeepCABACStrategy(DeepCABACStrategyMixin, _Delegating):
     10
     """
 
-    def __init__(self, inner: Strategy, config: CodecConfig | None = None) -> None:
+    def __init__(
+        self,
+        inner: Strategy,
+        config: CodecConfig | None = None,
+        *,
+        downlink: DownlinkConfig | None = None,
+        state_budget_bytes: int | None = None,
+        spill_directory: str | Path | None = None,
+    ) -> None:
         if not isinstance(inner, Strategy):
             raise TypeError(
                 "inner: expected a strategy of flwr.serverapp.strategy, found "
@@ -223,4 +281,10 @@ class DeepCABACStrategy(DeepCABACStrategyMixin, _Delegating):
                 f"inner: expected a strategy that does not compress, found {type(inner).__name__}, "
                 "which does"
             )
-        super().__init__(inner, codec=config)
+        super().__init__(
+            inner,
+            codec=config,
+            downlink=downlink,
+            state_budget_bytes=state_budget_bytes,
+            spill_directory=spill_directory,
+        )

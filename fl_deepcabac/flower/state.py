@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who holds which state: slots on the client, one state per node on the server.
+"""Which states a client holds: its slots.
 
-The two never count in step, because replies get lost and clients forget. Instead the server names,
-in each train message, the state it holds for the node (the token); the client codes against exactly
-that state if it still has it, and against a fresh one if not. Two slots are enough, because a node
-works on one message at a time: the state that the server named (acknowledged) and the one after the
-packet just sent (pending). Invariant: a residual lives and dies with the slot of its state, so that
-no residual is counted twice, and none is lost, when a reply gets lost.
+Client and server never count in step, because replies get lost and clients forget. Instead the
+server names, in each train message, the state it holds for the node (the token); the client codes
+against exactly that state if it still has it, and against a fresh one if not. Two slots are enough,
+because a node works on one message at a time: the state that the server named (acknowledged) and
+the one after the packet just sent (pending). Invariant: a residual lives and dies with the slot of
+its state, so that no residual is counted twice, and none is lost, when a reply gets lost.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from fl_deepcabac.config import Profile
 from fl_deepcabac.errors import DeepCabacError
 from fl_deepcabac.feedback import Residual
-from fl_deepcabac.flower.records import FRESH_TOKEN
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
 
-__all__ = ["ClientSlots", "NodeStates", "SavedState", "Slot", "restore_state", "token_of"]
+__all__ = ["ClientSlots", "Slot"]
 
 # All records of ours in Context.state start so.
 RECORD_PREFIX: Final = "fl-deepcabac"
@@ -93,7 +92,7 @@ class ClientSlots:
         saved = {key: states[key] for key in [acknowledged.hex()] if key in states}
         residual_name = self._residual_name + acknowledged.hex()
         for name in list(self._records):
-            if name.startswith(RECORD_PREFIX) and name != residual_name:
+            if name.startswith(f"{RECORD_PREFIX}.") and name != residual_name:
                 del self._records[name]
         pending_key = pending.state.digest.hex()
         self._records[self._states_name] = ConfigRecord(
@@ -107,57 +106,3 @@ class ClientSlots:
     def _states(self) -> ConfigRecord:
         """Return the record of saved states, by digest."""
         return self._records.config_records.get(self._states_name, ConfigRecord())
-
-
-@dataclass(frozen=True)
-class SavedState:
-    """A stream state at rest, as the server keeps one for each node.
-
-    In use, a state takes 2 bytes a weight; saved, where most levels are zero, a small part of that.
-
-    Parameters
-    ----------
-    digest : bytes
-        8 bytes.
-    content : bytes
-    """
-
-    digest: bytes
-    content: bytes
-
-    @classmethod
-    def of(cls, state: StreamState) -> SavedState:
-        """Save a state."""
-        return cls(state.digest, state.to_bytes())
-
-
-def restore_state(saved: SavedState | None, schema: Schema, profile: Profile) -> StreamState:
-    """Return the state that was saved; a fresh one for None."""
-    if saved is None:
-        return StreamState.fresh(schema, profile)
-    return StreamState.from_bytes(saved.content, schema, profile)
-
-
-def token_of(saved: SavedState | None) -> bytes:
-    """Name a state for the wire."""
-    return FRESH_TOKEN if saved is None else saved.digest
-
-
-class NodeStates:
-    """The state that the server holds for each node: the one after its last good packet.
-
-    A state belongs to one schema. When the model changes, the states of the old one are not found
-    any more, and all streams start afresh.
-    """
-
-    def __init__(self) -> None:
-        self._states: dict[int, tuple[bytes, SavedState]] = {}
-
-    def get(self, node_id: int, schema: Schema) -> SavedState | None:
-        """Return the state of a node, or None if its next packet must be fresh."""
-        digest, saved = self._states.get(node_id, (b"", None))
-        return saved if digest == schema.digest else None
-
-    def put(self, node_id: int, schema: Schema, saved: SavedState) -> None:
-        """Hold a state for a node from now on."""
-        self._states[node_id] = (schema.digest, saved)

@@ -147,9 +147,10 @@ py::tuple py_encode_levels(const StateHandle& before, const LevelArray& levels,
 
 py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
                            const FloatArray& steps, float price, bool dependent,
-                           const FloatArray& importance, std::size_t threads, bool wants_levels) {
+                           const FloatArray& importance, bool fits_offsets, std::size_t threads,
+                           bool wants_levels) {
   const auto value_span = span_of(values);
-  const Choice choice{price, dependent, span_of(importance)};
+  const Choice choice{price, dependent, span_of(importance), fits_offsets};
   const auto bits = bits_of(steps);
   return run_on_copy(before, threads, wants_levels, [&](StreamState& copy, CodedLevels& out) {
     return encode_values(copy, value_span, bits, choice, out, threads);
@@ -220,7 +221,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
              py::arg("threads"), py::arg("wants_levels"));
   module.def("encode_values", &py_encode_values, py::arg("state"), py::arg("values").noconvert(),
              py::arg("steps").noconvert(), py::arg("price"), py::arg("dependent"),
-             py::arg("importance").noconvert(), py::arg("threads"), py::arg("wants_levels"));
+             py::arg("importance").noconvert(), py::arg("fits_offsets"), py::arg("threads"),
+             py::arg("wants_levels"));
   module.def("decode_levels", &py_decode_levels, py::arg("state"), py::arg("payload"),
              py::arg("threads"), py::arg("wants_levels"));
   module.def("quantize_uniform", &py_quantize_uniform, py::arg("values").noconvert(),

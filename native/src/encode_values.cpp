@@ -50,8 +50,7 @@ Result encode_values(StreamState& state, std::span<const float> values,
   std::vector<float> largest(state.shapes.size(), 0.0F);
   if (const Result result = find_largest(state, values, step_bits, largest); !result.ok())
     return result;
-  const ValuesToQuantise source(values, choice.importance, largest, step_bits, choice.price,
-                                choice.is_dependent);
+  const ValuesToQuantise source(values, largest, step_bits, choice);
   return run_encoder(state, source, step_bits, coded, n_threads);
 }
 

@@ -134,6 +134,26 @@ void test_offsets_lessen_the_error() {
 
 // The largest values there are, where history and offsets say most: on both sides, both ways. Where
 // an offset of up to 125 steps leads away from one, there is no level to make up for it.
+// Without offsets, values are the places of their levels.
+void test_values_stay_on_whole_and_half_steps_without_offsets() {
+  for (const Profile profile : kProfiles) {
+    for (const bool is_dependent : {false, true}) {
+      UpdateSource source({{60, 80}, {1, 200}}, 175);
+      Stream stream(source.shapes(), profile);
+      for (int round = 0; round < 4; ++round) {
+        const CodedLevels sent = stream.send_values(
+            source.next(), Steps(2, std::bit_cast<std::uint32_t>(0.5F)),
+            {.price = 0.1F, .is_dependent = is_dependent, .fits_offsets = false});
+        const float unit = is_dependent ? 0.25F : 0.5F;
+        for (const float value : sent.values)
+          check(std::remainder(value, unit) == 0.0F, "a multiple of a step, or of half of one");
+      }
+      for (const Offsets& offsets : stream.sender.offsets)
+        check(offsets == Offsets{}, "no offsets");
+    }
+  }
+}
+
 void test_largest_values_are_coded_over_a_stream() {
   constexpr float kLargest = 16777216.0F;
   Random random(175);
@@ -168,6 +188,8 @@ int main() {
       {"sparse_values_arrive", test_sparse_values_arrive},
       {"dependent_stream_costs_less", test_dependent_stream_costs_less},
       {"offsets_lessen_the_error", test_offsets_lessen_the_error},
+      {"values_stay_on_whole_and_half_steps_without_offsets",
+       test_values_stay_on_whole_and_half_steps_without_offsets},
       {"largest_values_are_coded_over_a_stream", test_largest_values_are_coded_over_a_stream},
   });
 }

@@ -54,6 +54,8 @@ struct Choice {
   // count 1.
   // NOLINTNEXTLINE(readability-redundant-member-init): as above
   std::span<const float> importance{};
+  // Or all values are whole or half steps.
+  bool fits_offsets = true;
 };
 
 // Quantise by rate and distortion, with the costs of the contexts as they stand, and encode

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 
+#include "fl_deepcabac/level_codec.hpp"
 #include "fl_deepcabac/level_target.hpp"
 #include "fl_deepcabac/parts.hpp"
 #include "fl_deepcabac/rate_distortion.hpp"
@@ -51,6 +52,8 @@ class GivenLevels {
   [[nodiscard]] static std::span<const float> importance(const Part& /*part*/) noexcept {
     return {};
   }
+  // Levels without values stay where they are.
+  [[nodiscard]] bool fits_offsets() const noexcept { return !values_.empty(); }
   [[nodiscard]] float price() const noexcept { return price_; }
 
  private:
@@ -81,16 +84,16 @@ class GivenLevels {
 
 class ValuesToQuantise {
  public:
-  // `importance` may be empty; `largest`: the largest magnitude of each tensor.
-  ValuesToQuantise(std::span<const float> values, std::span<const float> importance,
-                   std::span<const float> largest, std::span<const std::uint32_t> step_bits,
-                   float price, bool is_dependent) noexcept
+  // `largest`: the largest magnitude of each tensor.
+  ValuesToQuantise(std::span<const float> values, std::span<const float> largest,
+                   std::span<const std::uint32_t> step_bits, const Choice& choice) noexcept
       : values_(values),
-        importance_(importance),
+        importance_(choice.importance),
         largest_(largest),
         step_bits_(step_bits),
-        price_(price),
-        is_dependent_(is_dependent) {}
+        price_(choice.price),
+        is_dependent_(choice.is_dependent),
+        fits_offsets_(choice.fits_offsets) {}
 
   [[nodiscard]] bool is_dependent() const noexcept { return is_dependent_; }
   [[nodiscard]] bool is_zero(std::size_t tensor, std::size_t /*begin*/,
@@ -117,6 +120,7 @@ class ValuesToQuantise {
   [[nodiscard]] std::span<const float> importance(const Part& part) const noexcept {
     return importance_.empty() ? importance_ : importance_.subspan(part.begin, part.n_levels);
   }
+  [[nodiscard]] bool fits_offsets() const noexcept { return fits_offsets_; }
   [[nodiscard]] float price() const noexcept { return price_; }
 
  private:
@@ -126,6 +130,7 @@ class ValuesToQuantise {
   std::span<const std::uint32_t> step_bits_;
   float price_;
   bool is_dependent_;
+  bool fits_offsets_;
 };
 
 class UnknownLevels {
@@ -144,6 +149,7 @@ class UnknownLevels {
   [[nodiscard]] static std::span<const float> importance(const Part& /*part*/) noexcept {
     return {};
   }
+  [[nodiscard]] static bool fits_offsets() noexcept { return false; }
   [[nodiscard]] static float price() noexcept { return 0.0F; }
 
  private:

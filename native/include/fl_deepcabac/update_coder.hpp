@@ -166,7 +166,7 @@ class UpdateCoder {
       const std::size_t set = state_.shapes[part.tensor].context_set();
       code_part(source, own, Bins{coders_[chunk]}, sets[set], row_scales[set]);
       own.cost = coders_[chunk].position() - start;
-      if (!source.values(part).empty()) {
+      if (source.fits_offsets()) {
         own.sums.add(source.values(part), source.importance(part), own.list,
                      history_of(part.begin, part.n_levels).signed_level, step_of(part.tensor),
                      is_dependent_);

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that nodes hold, and what a node needs to get there; the server's side.
+
+The global model is not what nodes train from, but the broadcast model: what has been sent so far,
+added up exactly as the nodes add it up. The difference to the global model is coded once a round,
+and what quantisation leaves out of it stays part of the global model, and so of the next one.
+Invariant: the broadcast model can be derived, bit for bit, from the keyframe or from the chain of
+differences, whichever a node gets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+
+from fl_deepcabac.byte_planes import pack_planes
+from fl_deepcabac.codec import encode_update
+from fl_deepcabac.flower.broadcast_records import (
+    Coding,
+    Difference,
+    Keyframe,
+    envelope_of_chain,
+    envelope_of_keyframe,
+    model_digest,
+)
+from fl_deepcabac.flower.downlink import DownlinkConfig
+from fl_deepcabac.flower.weights import add_reference, schema_of, subtract_reference
+from fl_deepcabac.grid import encode_exactly, round_to_grid
+from fl_deepcabac.schema import Schema
+from fl_deepcabac.stream import StreamState
+
+__all__ = ["Broadcast", "NodeCopies"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Broadcast:
+    """The broadcast model, the differences that led to it, and its keyframe.
+
+    Parameters
+    ----------
+    config : DownlinkConfig
+
+    Attributes
+    ----------
+    record : ArrayRecord
+        The broadcast model, for the inner strategy: empty before the first `advance`.
+    digest : bytes
+        Its name; 8 bytes.
+    """
+
+    def __init__(self, config: DownlinkConfig) -> None:
+        self.config = config
+        self.record = ArrayRecord()
+        self.digest = b""
+        self._schema = Schema(())
+        self._global: Arrays = {}
+        self._global_digest = b""
+        self._weights: Arrays = {}
+        self._state: StreamState | None = None
+        self._chain: list[Difference] = []
+        self._keyframe: bytes | None = None  # of the broadcast model, once a node needed it
+        self._keyframe_bytes = 0  # of the last one made
+        self._envelopes: dict[bytes, bytes] = {}
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether nodes keep a model of this size."""
+        limit = self.config.client_copy_bytes
+        return limit is None or self._schema.raw_bytes <= limit
+
+    def advance(self, arrays: ArrayRecord) -> None:
+        """Let the broadcast model follow the global model; nothing happens if that has not moved.
+
+        Parameters
+        ----------
+        arrays : ArrayRecord
+            The global model.
+
+        Raises
+        ------
+        SchemaMismatchError, TypeError
+            If the model is none that can be coded.
+        NonFiniteError, LevelRangeError
+            If it holds NaN or infinity, or has moved too far. The broadcast model stays.
+        """
+        schema = schema_of(arrays)
+        model = {name: array.numpy() for name, array in arrays.items()}
+        digest = model_digest(model, schema)
+        if digest == self._global_digest and schema == self._schema:
+            return
+        if schema == self._schema:
+            self._follow(model)
+        else:
+            self._begin(model, schema)
+        self._global, self._global_digest = model, digest
+
+    def with_left_out(self, arrays: ArrayRecord) -> ArrayRecord:
+        """Add to what came of the broadcast model what that lacked of the global model.
+
+        Nodes train from the broadcast model, and what they return is aggregated to a model that
+        knows nothing of what quantisation left out on the way down.
+
+        Parameters
+        ----------
+        arrays : ArrayRecord
+            Aggregated from updates of the broadcast model.
+
+        Returns
+        -------
+        ArrayRecord
+            The global model; `arrays` itself where it has other tensors.
+        """
+        if not self._schema.tensors or schema_of(arrays) != self._schema:
+            return arrays
+        whole = ArrayRecord(dict(arrays))
+        for spec in self._schema.level_tensors:
+            left_out = subtract_reference(spec, self._global[spec.name], self._weights[spec.name])
+            if left_out.any():
+                tensor = add_reference(spec, left_out, arrays[spec.name].numpy())
+                whole[spec.name] = Array(tensor)
+        return whole
+
+    def _begin(self, model: Arrays, schema: Schema) -> None:
+        """Start with a first model, or with one of other tensors."""
+        weights = model
+        if not self.config.exact_keyframes:
+            weights = dict(
+                round_to_grid(model, schema, relative_step=self.config.keyframe_relative_step)
+            )
+        self._schema, self._chain = schema, []
+        self._state = StreamState.fresh(schema, self.config.profile)
+        self._adopt(weights, model_digest(weights, schema))
+
+    def _follow(self, model: Arrays) -> None:
+        """Code what is between the broadcast model and the global one."""
+        schema = self._schema
+        update = {
+            spec.name: subtract_reference(spec, model[spec.name], self._global[spec.name])
+            for spec in schema.tensors
+        }
+        left_out = {
+            spec.name: subtract_reference(
+                spec, self._global[spec.name], self._weights[spec.name]
+            ).astype(np.float32)
+            for spec in schema.level_tensors
+        }
+        state = self._state
+        if state is None or self._keyframe is not None:
+            # A node that got the keyframe knows nothing of the stream.
+            state = StreamState.fresh(schema, self.config.profile)
+        coded = encode_update(
+            update,
+            schema=schema,
+            config=self.config.codec,
+            state=state,
+            residual=left_out,
+            on_grid=True,
+        )
+        weights = {
+            spec.name: add_reference(spec, coded.decoded[spec.name], self._weights[spec.name])
+            for spec in schema.tensors
+        }
+        digest = model_digest(weights, schema)
+        if digest == self.digest:
+            return  # too little to send; nodes stay where they are, and so does the stream
+        self._chain.append(Difference(self.digest, coded.packet))
+        self._state = coded.state
+        self._adopt(weights, digest)
+        # What is longer than a keyframe is not sent.
+        while len(envelope_of_chain(self._chain)) > max(self._keyframe_bytes, len(coded.packet)):
+            if len(self._chain) == 1:
+                break
+            del self._chain[0]
+
+    def _adopt(self, weights: Arrays, digest: bytes) -> None:
+        self._weights, self.digest = weights, digest
+        self.record = ArrayRecord({name: Array(array) for name, array in weights.items()})
+        self._keyframe = None
+        self._envelopes = {}
+
+    def envelope_for(self, held: bytes | None) -> bytes | None:
+        """Return what a node needs to hold the broadcast model; None if it holds it.
+
+        Parameters
+        ----------
+        held : bytes or None
+            Digest of its copy; None where it has none, or nobody knows.
+        """
+        if held == self.digest:
+            return None
+        key = held or b""
+        if key not in self._envelopes:
+            chain = self._chain_from(held)
+            # The last keyframe's size stands in for that of one that nobody needed yet.
+            if chain is None or len(chain) > self._keyframe_bytes:
+                self._envelopes[key] = self._own_keyframe()
+            else:
+                self._envelopes[key] = chain
+        return self._envelopes[key]
+
+    def _chain_from(self, held: bytes | None) -> bytes | None:
+        """Return the differences since a model; None if they are not known any more."""
+        for i in range(len(self._chain) - 1, -1, -1):
+            if self._chain[i].base == held:
+                return envelope_of_chain(self._chain[i:])
+        return None
+
+    def _own_keyframe(self) -> bytes:
+        """Return the keyframe of the broadcast model, made when the first node needs it."""
+        if self._keyframe is None:
+            packet = None
+            if not self.config.exact_keyframes:
+                packet = encode_exactly(
+                    self._weights,
+                    schema=self._schema,
+                    profile=self.config.profile,
+                    threads=self.config.threads,
+                )
+            coding: Coding = "exact" if packet is None else "on grid"
+            content = pack_planes(self._weights, self._schema) if packet is None else packet
+            self._keyframe = envelope_of_keyframe(Keyframe(self._schema, coding, content))
+            self._keyframe_bytes = len(self._keyframe)
+        return self._keyframe
+
+
+class NodeCopies:
+    """Which model each node is known to hold: the one of the last message that it answered.
+
+    A node whose reply got lost holds that one or a later one, and can follow a chain from either.
+    One that says that it has no copy, or that the SuperLink says is gone, is not trusted to hold
+    anything.
+    """
+
+    def __init__(self) -> None:
+        self._digests: dict[int, bytes] = {}
+
+    def get(self, node_id: int) -> bytes | None:
+        """Return the digest of a node's copy; None if nobody knows of any."""
+        return self._digests.get(node_id)
+
+    def confirm(self, node_id: int, digest: bytes) -> None:
+        """Note that a node holds a model."""
+        self._digests[node_id] = digest
+
+    def forget(self, node_id: int) -> None:
+        """Note that a node may hold nothing."""
+        self._digests.pop(node_id, None)
