@@ -36,6 +36,7 @@ class ReadingDesk:
 
     def __init__(self) -> None:
         self.is_closed = False
+        self._readers: list[PacketReader] = []
         self._open: list[PacketReader] = []
         self._finished: PacketReader | None = None
 
@@ -43,6 +44,10 @@ class ReadingDesk:
     def n_open(self) -> int:
         """Number of decoded packets in memory."""
         return len(self._open)
+
+    def register(self, reader: PacketReader) -> None:
+        """Take note of a packet of this round."""
+        self._readers.append(reader)
 
     def open(self, reader: PacketReader) -> None:
         """Make room for a packet about to be decoded."""
@@ -62,10 +67,17 @@ class ReadingDesk:
         self._finished = reader
 
     def close(self) -> None:
-        """End the round: put everything away and decode nothing any more."""
+        """End the round: put everything away and decode nothing any more.
+
+        Flower keeps the replies until those of the next round are there; packets and references
+        need not wait with them.
+        """
         self.is_closed = True
         for reader in list(self._open):
             self._put_away(reader)
+        for reader in self._readers:
+            reader.release()
+        self._readers.clear()
 
     def _put_away(self, reader: PacketReader) -> None:
         reader.update = None
@@ -95,9 +107,11 @@ class PacketReader:
         transfer: Transfer,
     ) -> None:
         self.update: dict[str, NDArray[Any]] | None = None
-        self._checked = checked
-        self._reference = reference
+        # Until the desk is closed.
+        self._checked: CheckedPacket | None = checked
+        self._reference: ArrayRecord | None = reference
         self._desk = desk
+        desk.register(self)
         self._transfer = transfer
         self._unread: set[str] = set()
 
@@ -113,17 +127,24 @@ class PacketReader:
         self._unread.discard(spec.name)
         if not self._unread:
             self._desk.finish(self)
+        assert self._reference is not None
         return add_reference(spec, update, self._reference[spec.name].numpy())
+
+    def release(self) -> None:
+        """Let go of what the values were decoded from."""
+        self._checked = self._reference = None
 
     def _decode(self) -> dict[str, NDArray[Any]]:
         """Decode the packet as it was decoded when it was checked."""
         checked = self._checked
+        assert checked is not None
         state = restore_state(checked.state_before, checked.schema, checked.profile)
         return decode_update(checked.packet, schema=checked.schema, state=state).update
 
     def to_record(self) -> ArrayRecord:
         """Return all tensors, undecoded, in the order of the schema."""
         record = ArrayRecord()
+        assert self._checked is not None
         for spec in self._checked.schema.tensors:
             # Assignment keeps the subclass; the constructor of ArrayRecord would copy the data.
             record[spec.name] = LazyArray(self, spec)
