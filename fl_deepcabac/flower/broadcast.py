@@ -117,12 +117,19 @@ class Broadcast:
         if not self._schema.tensors or schema_of(arrays) != self._schema:
             return arrays
         whole = ArrayRecord(dict(arrays))
+        left_out = self._left_out()
         for spec in self._schema.level_tensors:
-            left_out = subtract_reference(spec, self._global[spec.name], self._weights[spec.name])
-            if left_out.any():
-                tensor = add_reference(spec, left_out, arrays[spec.name].numpy())
+            if left_out[spec.name].any():
+                tensor = add_reference(spec, left_out[spec.name], arrays[spec.name].numpy())
                 whole[spec.name] = Array(tensor)
         return whole
+
+    def _left_out(self) -> Arrays:
+        """Return what the broadcast model lacks of the global model, of tensors coded as levels."""
+        return {
+            spec.name: subtract_reference(spec, self._global[spec.name], self._weights[spec.name])
+            for spec in self._schema.level_tensors
+        }
 
     def _begin(self, model: Arrays, schema: Schema) -> None:
         """Start with a first model, or with one of other tensors."""
@@ -142,12 +149,7 @@ class Broadcast:
             spec.name: subtract_reference(spec, model[spec.name], self._global[spec.name])
             for spec in schema.tensors
         }
-        left_out = {
-            spec.name: subtract_reference(
-                spec, self._global[spec.name], self._weights[spec.name]
-            ).astype(np.float32)
-            for spec in schema.level_tensors
-        }
+        left_out = {name: tensor.astype(np.float32) for name, tensor in self._left_out().items()}
         state = self._state
         if state is None or self._keyframe is not None:
             # A node that got the keyframe knows nothing of the stream.
@@ -170,10 +172,10 @@ class Broadcast:
         self._chain.append(Difference(self.digest, coded.packet))
         self._state = coded.state
         self._adopt(weights, digest)
-        # What is longer than a keyframe is not sent.
-        while len(envelope_of_chain(self._chain)) > max(self._keyframe_bytes, len(coded.packet)):
-            if len(self._chain) == 1:
-                break
+        # A chain longer than a keyframe is not sent.
+        n_bytes = len(envelope_of_chain(self._chain))
+        while len(self._chain) > 1 and n_bytes > self._keyframe_bytes:
+            n_bytes -= len(envelope_of_chain(self._chain[:1])) - 1
             del self._chain[0]
 
     def _adopt(self, weights: Arrays, digest: bytes) -> None:

@@ -40,8 +40,6 @@ class TrellisSearch {
   void trace(std::span<const Options> options, std::span<std::int32_t> magnitudes) const noexcept;
 
  private:
-  static constexpr std::size_t kGroups = kTrellisStates / 4;
-
   [[nodiscard]] std::size_t parity_of(std::size_t i, std::size_t state) const noexcept {
     return static_cast<std::size_t>((odd_[i][state % 4] >> (state / 4)) & 1);
   }
