@@ -40,7 +40,7 @@ test-slow: $(EXTENSION) ## the Python tests that take minutes
 	@$(BIN)/pytest -m slow
 
 .PHONY: test-deployment
-test-deployment: $(EXTENSION) ## a SuperLink and two SuperNodes with TLS and keys, one killed; two minutes
+test-deployment: $(EXTENSION) ## a SuperLink and two SuperNodes with TLS and keys, killed in turn; three minutes
 	@$(BIN)/pytest -m deployment -raP tests/deployment
 
 # ---------------------------------------------------------------------------------- setting up
@@ -128,6 +128,10 @@ bench-more: $(EXTENSION) ## other compressors on the same levels, the worth of a
 	@$(BIN)/python benchmarks/lossless.py $(STREAMS)
 	@$(BIN)/python benchmarks/persistence.py $(STREAMS)
 	@$(BIN)/python benchmarks/sparse.py
+
+.PHONY: bench-baselines
+bench-baselines: $(EXTENSION) ## bits and error of other methods beside ours; STREAMS=folder; NNCODEC_PYTHON=... adds NNCodec
+	@$(BIN)/python benchmarks/baselines.py $(STREAMS)
 
 .PHONY: bench-allocation
 bench-allocation: $(EXTENSION) ## accuracy at equal bytes of the rules that share out steps; Fashion-MNIST, over an hour

@@ -98,9 +98,10 @@ class PacketGrid:
         stream = message.metadata.dst_node_id % N_STREAMS
         request = [stream, record["server-round"], settings[1].hex()]
         self._connection.send_bytes(json.dumps(request).encode())
-        packet = write_update(self._connection.recv_bytes(), encode_seconds=0.0)
+        packet = self._connection.recv_bytes()
+        update = write_update(packet, answers=message.metadata, encode_seconds=0.0)
         metrics = MetricRecord({"num-examples": 1})
-        return Message(RecordDict({"arrays": packet, "metrics": metrics}), reply_to=message)
+        return Message(RecordDict({"arrays": update, "metrics": metrics}), reply_to=message)
 
 
 def be_a_server() -> None:
@@ -191,7 +192,8 @@ def measure_threads(n_replies: int = 16) -> list[float]:
     first = encode_update(update, schema=schema, config=config, state=state)
     second = encode_update(update, schema=schema, config=config, state=first.state)
     message = Message(RecordDict(), dst_node_id=1, message_type="train")
-    content = RecordDict({"arrays": write_update(second.packet, encode_seconds=0.0)})
+    record = write_update(second.packet, answers=message.metadata, encode_seconds=0.0)
+    content = RecordDict({"arrays": record})
     instruction = replies.Instruction(message, Any, schema, SavedState.of(first.state))
     pairs = [(Message(content, reply_to=message), instruction)] * n_replies
 

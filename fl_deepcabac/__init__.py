@@ -10,6 +10,7 @@ from fl_deepcabac.codec import DecodedUpdate, EncodedUpdate, decode_update, enco
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import (
     BudgetError,
+    CheckpointError,
     ConfigError,
     CorruptPacketError,
     DecodeError,
@@ -34,6 +35,7 @@ from fl_deepcabac.update_stream import UpdateDecoder, UpdateEncoder, compress, d
 __all__ = [
     "FORMAT_VERSION",
     "BudgetError",
+    "CheckpointError",
     "CodecConfig",
     "ConfigError",
     "CorruptPacketError",

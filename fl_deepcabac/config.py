@@ -12,20 +12,27 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from fl_deepcabac.errors import ConfigError
 
-__all__ = ["RATE_SETTINGS", "Allocation", "CodecConfig", "Profile", "QuantizerName"]
+__all__ = ["RATE_SETTINGS", "Allocation", "CodecConfig", "Profile", "Quality", "QuantizerName"]
 
 Profile = Literal["fast", "max"]
 QuantizerName = Literal["rdoq", "deadzone", "uniform"]
 Allocation = Literal["size", "uniform"]
+Quality = Literal["near-lossless", "balanced", "smallest"]
 
 # Safe for a single update or a stream without error feedback; Flower's strategies, which have it,
 # start from coarser steps (`flower.default_config`, docs/decisions/0004).
 DEFAULT_RELATIVE_STEP = 1.0
 
+# By quality (docs/decisions/0014): relative step with error feedback, without, profile.
+_QUALITIES: dict[str, tuple[float, float, Profile]] = {
+    "near-lossless": (1.0, 0.1, "fast"),
+    "balanced": (6.0, 0.5, "fast"),
+    "smallest": (12.0, 1.0, "max"),
+}
 
 # What decides how many bits an update gets; one of them at a time.
 RATE_SETTINGS = ("step", "relative_step", "target_bits_per_weight", "target_bytes")
@@ -136,6 +143,43 @@ class CodecConfig:
             raise ConfigError("threads", expected="a whole number", found=self.threads)
         object.__setattr__(self, "threads", int(self.threads))
         object.__setattr__(self, "step_overrides", _checked_overrides(self.step_overrides))
+
+    @classmethod
+    def auto(cls, quality: Quality = "balanced", **settings: Any) -> CodecConfig:
+        """Return settings by quality, for strategies that average.
+
+        Other strategies want finer steps: `flower.default_config` knows which.
+
+        Parameters
+        ----------
+        quality : {"near-lossless", "balanced", "smallest"}
+            What training does not notice; what Flower's strategies have by default, a twentieth to
+            a hundredth of the bytes; and half of these, for a point of accuracy more.
+        **settings
+            Others of this class, neither steps nor targets. With ``error_feedback=False``, as for a
+            single update, steps are much finer: no later update makes up for what one has lost.
+
+        Raises
+        ------
+        ConfigError
+            If the quality is unknown, a step or target is given beside it, or a setting is out of
+            range.
+
+        Examples
+        --------
+        >>> CodecConfig.auto("smallest", threads=2).profile
+        'max'
+        """
+        if quality not in _QUALITIES:
+            expected = f"one of {', '.join(_QUALITIES)}"
+            raise ConfigError("quality", expected=expected, found=quality)
+        for name in RATE_SETTINGS:
+            if settings.get(name) is not None:
+                expected = f"no {name} beside it, which decides the quality too"
+                raise ConfigError("quality", expected=expected, found=quality)
+        with_feedback, without, profile = _QUALITIES[quality]
+        step = with_feedback if settings.get("error_feedback", True) else without
+        return cls(**{"profile": profile, **settings, "relative_step": step})
 
     @property
     def uses_trellis(self) -> bool:

@@ -18,15 +18,12 @@ Invariant: every byte is accounted for, and lengths are checked against the file
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
-import secrets
 import struct
 import zlib
 from pathlib import Path
 
+from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import CorruptPacketError, TruncatedPacketError, UnsupportedVersionError
 from fl_deepcabac.schema import Schema
@@ -37,7 +34,6 @@ __all__ = [
     "is_container",
     "parse_container",
     "read_container",
-    "write_atomically",
     "write_container",
 ]
 
@@ -183,39 +179,3 @@ def _parse_description(description: bytes) -> tuple[Schema, CodecConfig]:
             "container description", _HEADER.size, expected="schema and config", found=error
         ) from error
     return schema, config
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside its place, then give it its name.
-
-    Parameters
-    ----------
-    path : Path
-        Replaced if it exists; links are followed, and stay.
-    content : bytes
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, or is there and no regular file; what was there before is then
-        untouched.
-    """
-    place = Path(os.path.realpath(path))
-    if place.is_dir():
-        raise IsADirectoryError(
-            errno.EISDIR, "expected the name of a file, found a folder", str(path)
-        )
-    if place.exists() and not place.is_file():
-        raise OSError(
-            errno.EINVAL, "expected a regular file, found a device, pipe or socket", str(path)
-        )
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(place)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        # Where it could not be made it cannot be removed either: show the first error.
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "BudgetError",
+    "CheckpointError",
     "ConfigError",
     "CorruptPacketError",
     "DecodeError",
@@ -190,6 +191,20 @@ class CorruptPacketError(DecodeError):
         super().__init__(f"{section} at byte {offset}: expected {expected}, found {found}")
         self.section = section
         self.offset = offset
+
+
+class CheckpointError(DecodeError):
+    """A checkpoint file is damaged, or is none.
+
+    Attributes
+    ----------
+    path : str
+        Of the file.
+    """
+
+    def __init__(self, path: str, *, expected: str, found: object) -> None:
+        super().__init__(f"checkpoint {path}: expected {expected}, found {found}")
+        self.path = path
 
 
 class UnsupportedVersionError(DecodeError):

@@ -51,11 +51,14 @@ def round_to_grid(
     for spec, place in level_slices(schema):
         own = values[place]
         scale = np.sqrt(np.mean(np.square(own, dtype=np.float64))) if own.size else 0.0
-        if not 0 < scale < np.inf:
+        if scale == 0:
+            # Adding zero leaves no negative one, which no level stands for.
+            rounded[spec.name] = arrays[spec.name] + np.zeros((), spec.dtype)
+            continue
+        if not scale < np.inf:
             continue
         wanted = np.array([np.clip(relative_step * scale, MIN_STEP, MAX_STEP)], np.float32)
         step = round_mantissa(wanted, 0)
-        # Adding zero leaves no negative one.
         rounded[spec.name] = unflatten_values(np.rint(own / step) * step + np.float32(0), spec)
     return rounded
 
@@ -105,7 +108,7 @@ def encode_exactly(
             return None
         levels[place] = own / np.float32(step)
         restored = unflatten_values(levels[place].astype(np.float32) * np.float32(step), spec)
-        if restored.tobytes() != arrays[spec.name].tobytes():
+        if restored.tobytes() != np.asarray(arrays[spec.name], spec.dtype).tobytes():
             return None
         steps[i] = step
     state = StreamState.fresh(schema, profile)

@@ -26,6 +26,8 @@ LEVEL_DTYPES = frozenset({"float16", "float32", "float64"})
 EXACT_DTYPES = frozenset(
     {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 )
+# How dtypes that other libraries add to NumPy begin; saved by NumPy, they come back as void.
+FOREIGN_DTYPES = ("void", "bfloat16", "float8")
 # One stream codes its weights in one flat vector with 32-bit positions (spec 9).
 MAX_ELEMENTS = 2**31 - 1
 
@@ -51,8 +53,12 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in LEVEL_DTYPES | EXACT_DTYPES:
             known = ", ".join(sorted(LEVEL_DTYPES | EXACT_DTYPES))
+            hint = ""
+            if self.dtype.startswith(FOREIGN_DTYPES):
+                hint = "; bfloat16 and float8 travel as float32 (docs/dtypes.md)"
             raise SchemaMismatchError(
-                f"tensor {self.name!r}: expected one of the dtypes {known}; found {self.dtype}"
+                f"tensor {self.name!r}: expected one of the dtypes {known}; "
+                f"found {self.dtype}{hint}"
             )
 
     @property

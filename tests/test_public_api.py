@@ -15,6 +15,7 @@ import fl_deepcabac as dc
 PROMISED = {
     "FORMAT_VERSION",
     "BudgetError",
+    "CheckpointError",
     "CodecConfig",
     "ConfigError",
     "CorruptPacketError",
@@ -92,6 +93,7 @@ def test_public_name_is_documented(name: str) -> None:
         (dc.Schema.from_arrays, ["update"]),
         (dc.Schema.from_json, ["text"]),
         (dc.CodecConfig.from_json, ["text"]),
+        (dc.CodecConfig.auto, ["quality", "settings"]),
         (dc.StreamState.fresh, ["schema", "profile"]),
     ],
 )

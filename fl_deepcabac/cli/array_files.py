@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.container import write_atomically
+from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.errors import DeepCabacError
 
 __all__ = [

@@ -16,11 +16,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fl_deepcabac.container import write_atomically
+from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.experiments.charts import CHARTS, DARK, LIGHT, Chart
 from fl_deepcabac.experiments.plots import draw_chart, draw_overview
 from fl_deepcabac.experiments.rows import HEADER_LAYER, RoundRow, Totals, quotient
 from fl_deepcabac.experiments.run_folder import FIGURE_NAME, PAGE_NAME, RunRecord, read_run
+from fl_deepcabac.experiments.settings import NATURAL
 from fl_deepcabac.experiments.summary import (
     baseline_of,
     format_bytes,
@@ -78,12 +79,14 @@ def title_of_settings(settings: Mapping[str, Any]) -> str:
     -------
     str
     """
-    skew = "IID" if settings["alpha"] is None else f"Dirichlet({settings['alpha']:g})"
+    alpha = settings["alpha"]
+    skew = {None: "IID", NATURAL: "natural parts"}.get(alpha) or f"Dirichlet({alpha:g})"
+    model = "" if settings["model"] is None else f" ({settings['model']})"
     fraction = (
         "" if settings["fraction"] == 1 else f", {settings['fraction']:.0%} of them per round"
     )
     return (
-        f"{settings['task']}, {settings['clients']} clients{fraction}, {skew}, "
+        f"{settings['task']}{model}, {settings['clients']} clients{fraction}, {skew}, "
         f"{settings['rounds']} rounds, {settings['strategy']}, seed {settings['seed']}"
     )
 

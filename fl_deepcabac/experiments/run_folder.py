@@ -9,12 +9,12 @@ folder that holds anything but an earlier run is never written to.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fl_deepcabac.container import write_atomically
+from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.errors import DeepCabacError
 from fl_deepcabac.experiments.rows import RoundRow, RowError, rows_by_run
 from fl_deepcabac.experiments.settings import RunSettings, SettingsError
@@ -29,6 +29,7 @@ __all__ = [
     "RunRecord",
     "append_row",
     "prepare_folder",
+    "read_rows",
     "read_run",
     "write_config",
 ]
@@ -132,7 +133,7 @@ def read_run(folder: Path) -> RunRecord:
         if not (folder / name).is_file():
             raise RunFolderError(f"{folder}: expected a run folder with {name}, found none")
     config = _read_config(folder / CONFIG_NAME)
-    rows = _read_rows(folder / ROWS_NAME)
+    rows = read_rows(folder / ROWS_NAME)
     return RunRecord(config, rows_by_run(rows))
 
 
@@ -208,8 +209,25 @@ _SECTION_CHECKS: dict[str, Callable[[object], bool]] = {
 }
 
 
-def _read_rows(path: Path) -> Sequence[RoundRow]:
-    """Read ``rounds.jsonl``."""
+def read_rows(path: Path) -> list[RoundRow]:
+    """Read ``rounds.jsonl``.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of RoundRow
+        At least one, in the order of the file.
+
+    Raises
+    ------
+    RunFolderError
+        If the file does not hold rounds.
+    OSError
+        If it cannot be read.
+    """
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:

@@ -7,13 +7,16 @@ through untouched, so that plain and compressing sides mix freely. Invariant: th
 the ClientApp see ordinary messages with ordinary weights.
 """
 
+from fl_deepcabac.flower.checkpoint import Checkpoint
 from fl_deepcabac.flower.client import deepcabac_mod
 from fl_deepcabac.flower.defaults import default_config
 from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.ledger import CommunicationLedger, RoundRecord, Totals, Transfer
-from fl_deepcabac.flower.server import DeepCABACStrategy, DeepCABACStrategyMixin
+from fl_deepcabac.flower.server import DeepCABACStrategyMixin
+from fl_deepcabac.flower.wrapper import DeepCABACStrategy
 
 __all__ = [
+    "Checkpoint",
     "CommunicationLedger",
     "DeepCABACStrategy",
     "DeepCABACStrategyMixin",

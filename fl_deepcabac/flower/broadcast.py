@@ -32,7 +32,7 @@ from fl_deepcabac.grid import encode_exactly, round_to_grid
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
 
-__all__ = ["Broadcast", "NodeCopies"]
+__all__ = ["Broadcast"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -184,6 +184,45 @@ class Broadcast:
         self._keyframe = None
         self._envelopes = {}
 
+    def to_plain(self) -> dict[str, Any]:
+        """Return everything that the next `advance` builds on, for a checkpoint."""
+        return {
+            "schema": self._schema.to_json(),
+            "global": self._global,
+            "weights": self._weights,
+            "profile": self.config.profile,
+            "state": None if self._state is None else self._state.to_bytes(),
+            "chain": [[link.base, link.packet] for link in self._chain],
+            "keyframe": self._keyframe,
+            "keyframe_bytes": self._keyframe_bytes,
+        }
+
+    @classmethod
+    def from_plain(cls, config: DownlinkConfig, plain: dict[str, Any]) -> Broadcast:
+        """Return the broadcast that `to_plain` described.
+
+        Raises
+        ------
+        DeepCabacError, KeyError, TypeError, ValueError
+            If it is no such description.
+        """
+        broadcast = cls(config)
+        schema = Schema.from_json(plain["schema"])
+        if not schema.tensors:
+            return broadcast
+        broadcast._schema = schema
+        broadcast._global = plain["global"]
+        broadcast._global_digest = model_digest(plain["global"], schema)
+        weights = {spec.name: plain["weights"][spec.name] for spec in schema.tensors}
+        broadcast._adopt(weights, model_digest(weights, schema))
+        # A stream of another profile cannot go on: the next difference is coded afresh.
+        if plain["state"] is not None and plain["profile"] == config.profile:
+            broadcast._state = StreamState.from_bytes(plain["state"], schema, config.profile)
+        broadcast._chain = [Difference(base, packet) for base, packet in plain["chain"]]
+        broadcast._keyframe = plain["keyframe"]
+        broadcast._keyframe_bytes = plain["keyframe_bytes"]
+        return broadcast
+
     def envelope_for(self, held: bytes | None) -> bytes | None:
         """Return what a node needs to hold the broadcast model; None if it holds it.
 
@@ -227,27 +266,3 @@ class Broadcast:
             self._keyframe = envelope_of_keyframe(Keyframe(self._schema, coding, content))
             self._keyframe_bytes = len(self._keyframe)
         return self._keyframe
-
-
-class NodeCopies:
-    """Which model each node is known to hold: the one of the last message that it answered.
-
-    A node whose reply got lost holds that one or a later one, and can follow a chain from either.
-    One that says that it has no copy, or that the SuperLink says is gone, is not trusted to hold
-    anything.
-    """
-
-    def __init__(self) -> None:
-        self._digests: dict[int, bytes] = {}
-
-    def get(self, node_id: int) -> bytes | None:
-        """Return the digest of a node's copy; None if nobody knows of any."""
-        return self._digests.get(node_id)
-
-    def confirm(self, node_id: int, digest: bytes) -> None:
-        """Note that a node holds a model."""
-        self._digests[node_id] = digest
-
-    def forget(self, node_id: int) -> None:
-        """Note that a node may hold nothing."""
-        self._digests.pop(node_id, None)

@@ -108,9 +108,8 @@ def deepcabac_mod(
     }
     slots = ClientSlots(context.state, context.run_id)
     packet, seconds = _encode(update, schema=schema, config=config, slots=slots, token=token)
-    reply.content = replace_record(
-        reply.content, name, write_update(packet, encode_seconds=seconds)
-    )
+    record = write_update(packet, answers=msg.metadata, encode_seconds=seconds)
+    reply.content = replace_record(reply.content, name, record)
     return reply
 
 

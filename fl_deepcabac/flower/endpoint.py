@@ -98,6 +98,7 @@ class ServerEndpoint:
         messages = list(messages)
         # Most strategies send one content to all nodes: it is measured once.
         known: dict[int, tuple[Schema | None, int, Payload]] = {}
+        asked: set[int] = set()
         instructions = self._instructions[phase] = []
         for message in messages:
             content = message.content
@@ -111,7 +112,7 @@ class ServerEndpoint:
                 payload = Payload.of(message.content)
             packet_bytes = raw_bytes if model is None else payload.n_bytes
             transfer.sent(raw_bytes=raw_bytes, packet_bytes=packet_bytes, message=payload)
-            instructions.append(self._instruction(message, transfer, schema, model))
+            instructions.append(self._instruction(message, transfer, schema, model, asked))
         return messages
 
     def _instruction(
@@ -120,11 +121,15 @@ class ServerEndpoint:
         transfer: Transfer,
         schema: Schema | None,
         model: SentModel | None,
+        asked: set[int],
     ) -> Instruction:
-        """Put settings and token into a message, given a schema to code by."""
+        """Put settings and token into a message, given a schema to code by; add to nodes asked."""
         if schema is None:
             return Instruction(message, transfer, model=model)
-        state = self.states.get(transfer.node_id, schema)
+        # Of several messages to a node only the first names a state: two packets coded against one
+        # would both carry its residual.
+        state = None if transfer.node_id in asked else self.states.get(transfer.node_id, schema)
+        asked.add(transfer.node_id)
         message.content = write_settings(message.content, self.config, token=token_of(state))
         return Instruction(message, transfer, schema, state, model)
 

@@ -13,9 +13,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fl_deepcabac.flower.wire import Payload, wire_bytes_of_message, wire_bytes_of_reply
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fl_deepcabac.flower.frames import FrameRows
 
 __all__ = ["CommunicationLedger", "Payload", "RoundRecord", "Totals", "Transfer"]
 
@@ -270,6 +275,24 @@ class CommunicationLedger:
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return every transfer as a flat dict of str, int, float and None, in order."""
         return [asdict(row) for row in self._transfers()]
+
+    def to_dataframe(self, by: FrameRows = "transfer") -> pd.DataFrame:
+        """Return the ledger as a data frame of pandas.
+
+        Parameters
+        ----------
+        by : {"transfer", "round", "node"}
+            What a row is: a message and its reply, with the columns of `to_dicts`; or the `Totals`
+            of one phase of a round that had messages, or of a node, with their ratios.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Without the extra ``pandas``.
+        """
+        from fl_deepcabac.flower.frames import ledger_frame  # noqa: PLC0415 (reads this module)
+
+        return ledger_frame(self, by)
 
     def write_jsonl(self, path: str | Path) -> None:
         """Write `to_dicts` as one JSON object per line.

@@ -8,14 +8,16 @@ made for one node, travels as it is.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flwr.app import ArrayRecord, Message, RecordDict
 
 from fl_deepcabac.errors import DeepCabacError
-from fl_deepcabac.flower.broadcast import Broadcast, NodeCopies
+from fl_deepcabac.flower.broadcast import Broadcast
 from fl_deepcabac.flower.broadcast_records import write_broadcast
 from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.model_copy import NEEDS_KEYFRAME
+from fl_deepcabac.flower.node_copies import NodeCopies
 from fl_deepcabac.flower.replies import Instruction, SentModel
 
 __all__ = ["ModelSender"]
@@ -38,6 +40,26 @@ class ModelSender:
         self._copies = NodeCopies()
         self._is_adopted = False
         self._reasons_given: set[str] = set()
+
+    def to_plain(self) -> dict[str, Any] | None:
+        """Return broadcast and copies, for a checkpoint; None where models travel as they are."""
+        if self._broadcast is None:
+            return None
+        return {"broadcast": self._broadcast.to_plain(), "copies": self._copies.to_plain()}
+
+    def resumed(self, plain: dict[str, Any] | None) -> ModelSender:
+        """Return a sender of these settings that goes on from what `to_plain` described.
+
+        Raises
+        ------
+        DeepCabacError, KeyError, TypeError, ValueError
+            If it is no such description.
+        """
+        sender = ModelSender(self.config)
+        if self.config is not None and plain is not None:
+            sender._broadcast = Broadcast.from_plain(self.config, plain["broadcast"])
+            sender._copies = NodeCopies.from_plain(plain["copies"])
+        return sender
 
     def adopt(self, arrays: ArrayRecord) -> ArrayRecord:
         """Return the weights that nodes will hold, for the inner strategy to send.
@@ -87,6 +109,7 @@ class ModelSender:
         if broadcast is None or not self._stands_for(broadcast, message.content):
             return None
         [name] = message.content.array_records
+        self._copies.enter_run(message.metadata.run_id)
         held = self._copies.get(message.metadata.dst_node_id)
         message.content = write_broadcast(
             message.content,

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -103,10 +104,31 @@ class NodeStates:
 
     def put(self, node_id: int, schema: Schema, saved: SavedState) -> None:
         """Hold a state, of which nobody else disposes, for a node from now on."""
+        self._put(node_id, schema.digest, saved)
+
+    def items(self) -> Iterator[tuple[int, bytes, SavedState]]:
+        """Yield node, digest of the schema and state; those that the budget keeps longest last."""
+        spilled = [node for node, (_, saved) in self._held.items() if saved not in self._in_memory]
+        kept = [
+            node
+            for saved, node in self._in_memory.items()
+            if self._held.get(node, ("", None))[1] is saved
+        ]
+        for node_id in (*spilled, *kept):
+            yield (node_id, *self._held[node_id])
+
+    def refilled(self, items: Iterable[tuple[int, bytes, SavedState]]) -> NodeStates:
+        """Return states of the same budget and directory that hold these items and no others."""
+        states = NodeStates(self.budget_bytes, self.spill_directory)
+        for node_id, schema_digest, saved in items:
+            states._put(node_id, schema_digest, saved)
+        return states
+
+    def _put(self, node_id: int, schema_digest: bytes, saved: SavedState) -> None:
         _, superseded = self._held.pop(node_id, (b"", None))
         if superseded is not None and superseded not in self._named:
             self._discard(superseded)
-        self._held[node_id] = schema.digest, saved
+        self._held[node_id] = schema_digest, saved
         self._in_memory[saved] = node_id
         self._n_bytes += saved.n_bytes
         self._keep_budget(newest=saved)

@@ -3,16 +3,18 @@
 
 Down: two keys in a ConfigRecord of the train message, the settings (JSON) and the token, which
 names the state that the server holds for this node. Up: one Array per update whose data is the
-envelope: encode time, then the packet. Invariant: records that messages may share are copied, never
-edited.
+envelope: a checksum that binds it to the message it answers, encode time, then the packet.
+Invariant: records that messages may share are copied, never edited.
 """
 
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from typing import Final, NamedTuple
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Metadata, RecordDict
 
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError, CorruptPacketError, TruncatedPacketError
@@ -22,6 +24,7 @@ __all__ = [
     "NUMPY_STYPE",
     "PACKET_STYPE",
     "ParsedUpdate",
+    "check_binding",
     "parse_settings",
     "parse_update",
     "refuse_secure_aggregation",
@@ -42,19 +45,21 @@ PACKET_STYPE: Final = "fl_deepcabac.packet"
 # Flower's own serialisation of NumPy arrays; its constant is not public.
 NUMPY_STYPE: Final = "numpy.ndarray"
 
-# The envelope starts with the encode time in microseconds, little-endian. It is advisory and
-# saturates after 71 minutes.
-ENCODE_TIME_BYTES: Final = 4
-MAX_ENCODE_MICROSECONDS: Final = 2 ** (8 * ENCODE_TIME_BYTES) - 1
+# What stands before the packet: CRC-32; encode time in seconds, half precision, which is a
+# thousandth of it. That is advisory, and saturates after 18 hours.
+ENVELOPE_HEAD: Final = struct.Struct("<Ie")
+CHECKSUM_BYTES: Final = 4
+MAX_ENCODE_SECONDS: Final = 65504.0
 
 # Flower's SecAgg+ keeps its records under names that start so.
 SECURE_AGGREGATION_PREFIX: Final = "secagg"
 
 
 class ParsedUpdate(NamedTuple):
-    """The update in a reply: name of its ArrayRecord, packet, and the client's encode time."""
+    """The update in a reply: name of its ArrayRecord, the envelope, and two things from it."""
 
     record_name: str
+    envelope: bytes
     packet: bytes
     encode_seconds: float
 
@@ -124,7 +129,7 @@ def parse_settings(record: ConfigRecord) -> tuple[CodecConfig, bytes] | None:
     return CodecConfig.from_json(json.dumps(settings.get("config"))), token
 
 
-def write_update(packet: bytes, *, encode_seconds: float) -> ArrayRecord:
+def write_update(packet: bytes, *, answers: Metadata, encode_seconds: float) -> ArrayRecord:
     """Wrap a packet as the single Array of an ArrayRecord.
 
     One Array per update, because every Array costs more than 2 kB on the wire.
@@ -132,6 +137,8 @@ def write_update(packet: bytes, *, encode_seconds: float) -> ArrayRecord:
     Parameters
     ----------
     packet : bytes
+    answers : Metadata
+        Of the train message that it answers.
     encode_seconds : float
         Time that coding took; the server reports it.
 
@@ -139,8 +146,9 @@ def write_update(packet: bytes, *, encode_seconds: float) -> ArrayRecord:
     -------
     ArrayRecord
     """
-    microseconds = min(int(encode_seconds * 1e6), MAX_ENCODE_MICROSECONDS)
-    envelope = microseconds.to_bytes(ENCODE_TIME_BYTES, "little") + packet
+    unbound = ENVELOPE_HEAD.pack(0, min(encode_seconds, MAX_ENCODE_SECONDS)) + packet
+    checksum = _checksum(unbound, answers)
+    envelope = checksum.to_bytes(CHECKSUM_BYTES, "little") + unbound[CHECKSUM_BYTES:]
     return ArrayRecord({PACKET_KEY: Array("uint8", (len(envelope),), PACKET_STYPE, envelope)})
 
 
@@ -154,14 +162,14 @@ def parse_update(content: RecordDict) -> ParsedUpdate | None:
     Returns
     -------
     ParsedUpdate or None
-        None if nothing in the content is ours.
+        None if nothing in the content is ours. `check_binding` says whose answer it is.
 
     Raises
     ------
     CorruptPacketError
         If something is ours, but not as `write_update` makes it.
     TruncatedPacketError
-        If the envelope ends within its first field.
+        If the envelope ends before its packet begins.
     """
     records = content.array_records
     arrays = [array for record in records.values() for array in record.values()]
@@ -171,14 +179,47 @@ def parse_update(content: RecordDict) -> ParsedUpdate | None:
         found = f"{len(records)} records with {len(arrays)} arrays"
         raise CorruptPacketError("envelope", 0, expected="one record with one packet", found=found)
     [name], [array] = records, arrays
-    n_bytes = len(array.data)
-    if n_bytes < ENCODE_TIME_BYTES:
-        raise TruncatedPacketError(needed=ENCODE_TIME_BYTES, available=n_bytes)
+    envelope = array.data
+    n_bytes = len(envelope)
+    if n_bytes < ENVELOPE_HEAD.size:
+        raise TruncatedPacketError("envelope", needed=ENVELOPE_HEAD.size, available=n_bytes)
     if (array.dtype, tuple(array.shape)) != ("uint8", (n_bytes,)):
         found = f"{array.dtype} {array.shape}"
         raise CorruptPacketError("envelope", 0, expected=f"uint8 ({n_bytes},)", found=found)
-    microseconds = int.from_bytes(array.data[:ENCODE_TIME_BYTES], "little")
-    return ParsedUpdate(name, array.data[ENCODE_TIME_BYTES:], microseconds / 1e6)
+    _, seconds = ENVELOPE_HEAD.unpack_from(envelope)
+    if not 0 <= seconds <= MAX_ENCODE_SECONDS:
+        expected = f"at most {MAX_ENCODE_SECONDS:.0f} seconds"
+        raise CorruptPacketError("envelope", CHECKSUM_BYTES, expected=expected, found=seconds)
+    return ParsedUpdate(name, envelope, envelope[ENVELOPE_HEAD.size :], seconds)
+
+
+def check_binding(update: ParsedUpdate, answers: Metadata) -> None:
+    """Raise unless an update was written as the answer to this very message, by its node.
+
+    Parameters
+    ----------
+    update : ParsedUpdate
+    answers : Metadata
+        Of the message that the reply with this update names.
+
+    Raises
+    ------
+    CorruptPacketError
+        If the packet belongs to another message, or the envelope is damaged.
+    """
+    expected = _checksum(update.envelope, answers)
+    found, _ = ENVELOPE_HEAD.unpack_from(update.envelope)
+    if found != expected:
+        message = f"message {answers.message_id!r} to node {answers.dst_node_id}"
+        raise CorruptPacketError(
+            "envelope", 0, expected=f"{expected:08x}, to answer {message}", found=f"{found:08x}"
+        )
+
+
+def _checksum(envelope: bytes, answers: Metadata) -> int:
+    """Return the CRC-32 of message id, node id and the envelope after its checksum."""
+    binding = f"{answers.message_id} {answers.dst_node_id} ".encode()
+    return zlib.crc32(memoryview(envelope)[CHECKSUM_BYTES:], zlib.crc32(binding))
 
 
 def replace_record(

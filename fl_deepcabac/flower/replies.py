@@ -23,9 +23,9 @@ from fl_deepcabac.codec import decode_update
 from fl_deepcabac.config import Profile
 from fl_deepcabac.errors import DecodeError, DeepCabacError, StateMismatchError
 from fl_deepcabac.flower.ledger import Transfer
-from fl_deepcabac.flower.records import FRESH_TOKEN, parse_update
+from fl_deepcabac.flower.records import FRESH_TOKEN, check_binding, parse_update
 from fl_deepcabac.flower.saved_state import SavedState, restore_state
-from fl_deepcabac.packet import inspect_packet
+from fl_deepcabac.packet import PacketHeader, inspect_packet
 from fl_deepcabac.report import UpdateReport
 from fl_deepcabac.schema import Schema
 
@@ -154,7 +154,10 @@ def _check(reply: Message, instruction: Instruction | None, profile: Profile) ->
                 "expected one packet in reply to each message that asks for it, found one in reply "
                 f"to {reply.metadata.reply_to_message_id!r}: unknown, late, or the second"
             )
-        base = _base_of(update.packet, instruction.state)
+        # First, because what it finds wrong with a damaged packet says more.
+        header = inspect_packet(update.packet)
+        check_binding(update, instruction.message.metadata)
+        base = _base_of(header, instruction.state)
         start = time.perf_counter()
         state = restore_state(base, instruction.schema, profile)
         decoded = decode_update(update.packet, schema=instruction.schema, state=state)
@@ -175,9 +178,8 @@ def _check(reply: Message, instruction: Instruction | None, profile: Profile) ->
     )
 
 
-def _base_of(packet: bytes, named: SavedState | None) -> SavedState | None:
+def _base_of(header: PacketHeader, named: SavedState | None) -> SavedState | None:
     """Choose what a packet may be coded against: the state named to its node, or a fresh one."""
-    header = inspect_packet(packet)
     if header.is_fresh:
         return None
     if named is None:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The strategy side: any strategy, with updates that arrive as packets.
+"""The strategy side: any strategy class, with updates that arrive as packets.
 
-`DeepCABACStrategyMixin` goes in front of a strategy class, `DeepCABACStrategy` round a strategy
-object; both are the same code, because the wrapper is the mixin over a class that does nothing but
-delegate. Invariant: the inner strategy is called exactly as Flower would call it, with weights it
+`DeepCABACStrategyMixin` goes in front of a strategy class; in wrapper.py it goes round a strategy
+object. Invariant: the inner strategy is called exactly as Flower would call it, with weights it
 could have got from uncompressed nodes; it never sees a packet.
 """
 
@@ -19,16 +18,17 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedXgbBagging, FedXgbCyclic, Strategy
 
 from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.flower.checkpoint import Checkpoint, CheckpointKeeper
 from fl_deepcabac.flower.defaults import default_config
 from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.endpoint import ServerEndpoint
 from fl_deepcabac.flower.lazy import detach
 from fl_deepcabac.flower.ledger import CommunicationLedger
+from fl_deepcabac.flower.loggers import RoundLog, RoundLogger
 from fl_deepcabac.flower.model_sender import ModelSender
 from fl_deepcabac.flower.node_states import NodeStates
-from fl_deepcabac.flower.weights import DtypeMemory
 
-__all__ = ["DeepCABACStrategy", "DeepCABACStrategyMixin"]
+__all__ = ["DeepCABACStrategyMixin"]
 
 # The summary of a strategy is one block in Flower's own log, where its reader looks for it.
 summary_logger = logging.getLogger("flwr")
@@ -56,6 +56,13 @@ class DeepCABACStrategyMixin(Strategy):
     spill_directory : str or Path, optional
         Where such states are written instead, one file each in a new subdirectory, which is removed
         at the end of the process. Made if missing; needs `state_budget_bytes`.
+    checkpoint_path : str or Path, optional
+        A file that `save` writes after rounds of training; none if not given. Where that fails, a
+        warning says so, and the run goes on.
+    checkpoint_every : int
+        After how many rounds.
+    loggers : iterable of RoundLogger
+        Where the values of each round go (`fl_deepcabac.flower.loggers`).
 
     Notes
     -----
@@ -81,6 +88,9 @@ class DeepCABACStrategyMixin(Strategy):
         downlink: DownlinkConfig | None = None,
         state_budget_bytes: int | None = None,
         spill_directory: str | Path | None = None,
+        checkpoint_path: str | Path | None = None,
+        checkpoint_every: int = 1,
+        loggers: Iterable[RoundLogger] = (),
         **kwargs: Any,
     ) -> None:
         if not isinstance(codec, CodecConfig | None):
@@ -96,13 +106,86 @@ class DeepCABACStrategyMixin(Strategy):
         self._codec_endpoint = ServerEndpoint(
             config, is_active=is_active, states=states, models=models
         )
-        self._codec_dtypes = DtypeMemory()
         self._codec_trains_broadcast = False
+        self._codec_checkpoints = CheckpointKeeper(
+            self._codec_endpoint, self, path=checkpoint_path, every=checkpoint_every
+        )
+        self.loggers = loggers
 
     @property
     def communication(self) -> CommunicationLedger:
         """What the run has cost so far, per round and node."""
         return self._codec_endpoint.ledger
+
+    @property
+    def loggers(self) -> list[RoundLogger]:
+        """Where the values of each round go; may be set at any time, and closing is the caller's.
+
+        One that raises costs a warning, once, and never the run.
+        """
+        return self._codec_round_log.loggers
+
+    @loggers.setter
+    def loggers(self, loggers: Iterable[RoundLogger]) -> None:
+        self._codec_round_log = RoundLog(loggers)
+
+    def save(self, path: str | Path) -> None:
+        """Save everything that training needs to go on in another process.
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced if it exists, at once: whatever happens, and be it a kill or a power failure,
+            it holds the old checkpoint or the new one.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        RuntimeError
+            Before the first round: there is no model yet.
+
+        Notes
+        -----
+        Not saved are settings, of this strategy and of the inner one; what the inner strategy
+        remembers in other things than plain values and arrays, which a warning names; and messages
+        that await their replies.
+        """
+        self._codec_checkpoints.save(path)
+
+    def load(self, path: str | Path) -> Checkpoint:
+        """Go on from what `save` saved: states of nodes, broadcast model, memory, ledger.
+
+        The strategy has to be built as it was then; settings may differ. To it and to its clients,
+        the next round is the one after `Checkpoint.server_round`; in what ``start`` logs and
+        returns, and to its ``evaluate_fn``, Flower counts from 1 again.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        Checkpoint
+            With the model to start from.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        CheckpointError
+            If it is damaged, or of another kind of strategy. Nothing has changed then.
+        UnsupportedVersionError
+            If a newer version has written it.
+
+        Examples
+        --------
+        >>> checkpoint = strategy.load("run.checkpoint")  # doctest: +SKIP
+        >>> strategy.start(
+        ...     grid, checkpoint.arrays, num_rounds=15 - checkpoint.server_round
+        ... )  # doctest: +SKIP
+        """
+        return self._codec_checkpoints.load(path)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -114,8 +197,10 @@ class DeepCABACStrategyMixin(Strategy):
         ConfigError
             If the inner strategy runs SecAgg or SecAgg+.
         """
-        if self._codec_endpoint.is_active and (server_round == 1 or self._codec_dtypes.is_empty):
-            self._codec_dtypes.remember(arrays)
+        checkpoints = self._codec_checkpoints
+        server_round += checkpoints.rounds_before
+        if self._codec_endpoint.is_active and (server_round == 1 or checkpoints.dtypes.is_empty):
+            checkpoints.dtypes.remember(arrays)
         messages = super().configure_train(  # type: ignore[safe-super]  # never the last in line
             server_round, self._as_nodes_hold_it(arrays), config, grid
         )
@@ -124,7 +209,9 @@ class DeepCABACStrategyMixin(Strategy):
 
     def _as_nodes_hold_it(self, arrays: ArrayRecord) -> ArrayRecord:
         """Return the global model in the dtypes of round 1, or the broadcast model instead."""
-        return self._codec_endpoint.models.adopt(self._codec_dtypes.restore(arrays))
+        arrays = self._codec_checkpoints.dtypes.restore(arrays)
+        self._codec_checkpoints.note_model(arrays)
+        return self._codec_endpoint.models.adopt(arrays)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -137,21 +224,27 @@ class DeepCABACStrategyMixin(Strategy):
             What the inner strategy returns, in the dtypes of round 1, and with the cost of the
             round appended to the metrics under keys that start with ``deepcabac-``.
         """
+        server_round += self._codec_checkpoints.rounds_before
         with self._codec_endpoint.receive_train(server_round, replies) as received:
             arrays, metrics = super().aggregate_train(  # type: ignore[safe-super]
                 server_round, received
             )
             # Within the context: a strategy may return the arrays of a reply as they are.
             if arrays is not None:
-                arrays = self._codec_dtypes.restore(detach(arrays))
+                arrays = self._codec_checkpoints.dtypes.restore(detach(arrays))
                 if self._codec_trains_broadcast:
                     arrays = self._codec_endpoint.models.with_left_out(arrays)
+        if arrays is not None:
+            self._codec_checkpoints.note_model(arrays)
+        self._codec_checkpoints.note_round(server_round)
+        self._codec_round_log.note(server_round, "train", self.communication, metrics)
         return arrays, self._codec_endpoint.with_totals(server_round, metrics)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Configure evaluation and count what it sends; see `Strategy.configure_evaluate`."""
+        server_round += self._codec_checkpoints.rounds_before
         messages = super().configure_evaluate(  # type: ignore[safe-super]
             server_round, self._as_nodes_hold_it(arrays), config, grid
         )
@@ -161,10 +254,13 @@ class DeepCABACStrategyMixin(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Count and aggregate evaluation replies; see `Strategy.aggregate_evaluate`."""
+        server_round += self._codec_checkpoints.rounds_before
         received = self._codec_endpoint.receive_evaluate(replies)
-        return super().aggregate_evaluate(  # type: ignore[safe-super]
+        metrics = super().aggregate_evaluate(  # type: ignore[safe-super]
             server_round, received
         )
+        self._codec_round_log.note(server_round, "evaluate", self.communication, metrics)
+        return metrics
 
     def summary(self) -> None:
         """Log the codec's settings, then the inner strategy's own summary."""
@@ -190,101 +286,9 @@ class DeepCABACStrategyMixin(Strategy):
                 downlink.relative_step,
                 downlink.profile,
             )
+        if (checkpoints := str(self._codec_checkpoints)) != "none":
+            info("\t│\t├── Checkpoints: %s", checkpoints)
         if self._codec_endpoint.states.budget_bytes is not None:
             info("\t│\t├── States: %s", self._codec_endpoint.states)
         info("\t│\t└── Error feedback: %s", "on" if config.error_feedback else "off")
         super().summary()  # type: ignore[safe-super]
-
-
-class _Delegating(Strategy):
-    """A strategy that does what another one does."""
-
-    def __init__(self, inner: Strategy) -> None:
-        self.inner = inner
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        return self.inner.configure_train(server_round, arrays, config, grid)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        return self.inner.aggregate_train(server_round, replies)
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        return self.inner.configure_evaluate(server_round, arrays, config, grid)
-
-    def aggregate_evaluate(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> MetricRecord | None:
-        return self.inner.aggregate_evaluate(server_round, replies)
-
-    def summary(self) -> None:
-        self.inner.summary()
-
-    def __getattr__(self, name: str) -> Any:
-        # Called for what is not found here. `inner` itself is missing only in a copy in the making.
-        if name == "inner":
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-
-class DeepCABACStrategy(DeepCABACStrategyMixin, _Delegating):
-    """Compressed updates for any strategy object: ``DeepCABACStrategy(FedAvg(...))``.
-
-    Parameters
-    ----------
-    inner : Strategy
-        Of ``flwr.serverapp.strategy`` or derived from it. Attributes not found on the wrapper are
-        looked up on it; to set one, use ``strategy.inner``. A class with a `start` of its own takes
-        the mixin, because the wrapper runs Flower's.
-    config : CodecConfig, optional
-        As for `DeepCABACStrategyMixin`.
-    downlink, state_budget_bytes, spill_directory
-        As for `DeepCABACStrategyMixin`.
-
-    Raises
-    ------
-    TypeError
-        If `inner` is no such strategy, or compresses already; or another argument has a wrong type.
-    ConfigError
-        If a setting is out of range.
-
-    Examples
-    --------
-    >>> from flwr.serverapp.strategy import FedAvg
-    >>> strategy = DeepCABACStrategy(FedAvg(min_available_nodes=10), CodecConfig(step=0.004))
-    >>> strategy.min_available_nodes
-    10
-    """
-
-    def __init__(
-        self,
-        inner: Strategy,
-        config: CodecConfig | None = None,
-        *,
-        downlink: DownlinkConfig | None = None,
-        state_budget_bytes: int | None = None,
-        spill_directory: str | Path | None = None,
-    ) -> None:
-        if not isinstance(inner, Strategy):
-            raise TypeError(
-                "inner: expected a strategy of flwr.serverapp.strategy, found "
-                f"{type(inner).__module__}.{type(inner).__name__}; the legacy strategies of "
-                "flwr.server, and the SecAgg workflows that need them, cannot be wrapped"
-            )
-        if isinstance(inner, DeepCABACStrategyMixin):
-            raise TypeError(
-                f"inner: expected a strategy that does not compress, found {type(inner).__name__}, "
-                "which does"
-            )
-        super().__init__(
-            inner,
-            codec=config,
-            downlink=downlink,
-            state_budget_bytes=state_budget_bytes,
-            spill_directory=spill_directory,
-        )

@@ -3,7 +3,8 @@
 
 Invariant: an update has the dtypes and shapes of the reference (the weights that the client
 received this round); floats are a difference, computed in float32, or in float64 for float64; exact
-tensors (integers, booleans, 0-d) carry the new value itself.
+tensors (integers, booleans, 0-d) carry the new value itself. What comes of each dtype in a round is
+in docs/dtypes.md.
 """
 
 from __future__ import annotations
@@ -69,13 +70,17 @@ def subtract_reference(spec: TensorSpec, local: Tensor, reference: Tensor) -> Te
     -------
     ndarray
         In the dtype and shape of the reference. Infinite where a difference exceeds that dtype: the
-        encoder names the tensor and the index.
+        encoder names the tensor and the index. An infinity that has stayed, as in a mask, is a
+        difference of 0.
     """
     if spec.is_exact:
         return local.astype(reference.dtype)
     width = _arithmetic_dtype(reference.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         difference = local.astype(width, copy=False) - reference.astype(width, copy=False)
+    if np.isnan(difference).any():
+        difference[local == reference] = 0
+    with np.errstate(over="ignore"):
         return difference.astype(reference.dtype, copy=False)
 
 
@@ -85,14 +90,25 @@ def add_reference(spec: TensorSpec, update: Tensor, reference: Tensor) -> Tensor
     Returns
     -------
     ndarray
-        A new, writable array in the dtype and shape of the reference.
+        A new, writable array in the dtype and shape of the reference. Where quantisation has
+        carried a sum beyond that dtype, its largest value.
     """
     if spec.is_exact:
         return update.copy()
     width = _arithmetic_dtype(reference.dtype)
     with np.errstate(over="ignore"):
-        weights = reference.astype(width, copy=False) + update.astype(width, copy=False)
-        return weights.astype(reference.dtype, copy=False)
+        wide = reference.astype(width, copy=False) + update.astype(width, copy=False)
+        weights = wide.astype(reference.dtype, copy=False)
+    return _held_in_range(weights, reference)
+
+
+def _held_in_range(cast: Tensor, origin: Tensor) -> Tensor:
+    """Return the largest value of the dtype, with its sign, where a finite one became infinite."""
+    is_beyond = np.isinf(cast)
+    if not is_beyond.any():
+        return cast
+    largest = np.copysign(np.finfo(cast.dtype).max, cast)
+    return np.where(is_beyond & np.isfinite(origin), largest, cast)
 
 
 def _arithmetic_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
@@ -101,15 +117,26 @@ def _arithmetic_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
 
 
 class DtypeMemory:
-    """The dtypes that the global weights started with.
+    """The dtypes that the global weights started with, in native byte order.
 
     Under NumPy 2, FedAdam and QFedAvg return float64 for float32 weights, and every averaging
     strategy returns floats for integer counters. Sent on as they are, they would double the
-    downlink and no longer fit the model.
+    downlink and no longer fit the model. Arrays in foreign byte order fit no torch tensor.
     """
 
     def __init__(self) -> None:
         self._dtypes: dict[str, np.dtype[Any]] = {}
+
+    def to_plain(self) -> dict[str, str]:
+        """Return the dtypes by name, for a checkpoint."""
+        return {name: dtype.str for name, dtype in self._dtypes.items()}
+
+    @classmethod
+    def from_plain(cls, dtypes: dict[str, str]) -> DtypeMemory:
+        """Return the memory that `to_plain` described."""
+        memory = cls()
+        memory._dtypes = {name: np.dtype(text) for name, text in dtypes.items()}
+        return memory
 
     @property
     def is_empty(self) -> bool:
@@ -119,7 +146,9 @@ class DtypeMemory:
     def remember(self, arrays: ArrayRecord) -> None:
         """Take the dtypes of `arrays` for those that `restore` puts back."""
         self._dtypes = {
-            name: _dtype_of(array) for name, array in arrays.items() if array.stype == NUMPY_STYPE
+            name: _dtype_of(array).newbyteorder("=")
+            for name, array in arrays.items()
+            if array.stype == NUMPY_STYPE
         }
 
     def restore(self, arrays: ArrayRecord) -> ArrayRecord:
@@ -133,7 +162,9 @@ class DtypeMemory:
         Returns
         -------
         ArrayRecord
-            `arrays` itself where nothing has to change. Integers are rounded to the nearest.
+            `arrays` itself where nothing has to change. Floats become the nearest integer, or True
+            above 0.5; what is beyond a dtype becomes its least or largest value. A tensor that
+            holds NaN or infinity where integers should be stays as it is: no integer says so.
         """
         restored = {name: self._restore_one(name, array) for name, array in arrays.items()}
         if all(restored[name] is array for name, array in arrays.items()):
@@ -145,12 +176,40 @@ class DtypeMemory:
         if dtype is None or array.stype != NUMPY_STYPE or _dtype_of(array) == dtype:
             return array
         tensor = array.numpy()
-        if dtype.kind in "iub" and tensor.dtype.kind == "f":
-            tensor = np.rint(tensor)
-        # NumPy turns a 0-d array into a scalar on the way; Array takes arrays only.
-        return Array(np.asarray(tensor, dtype))
+        if dtype.kind in "iub" and not np.isfinite(tensor).all():
+            return array
+        return Array(_cast(tensor, dtype))
+
+
+def _cast(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """Return a tensor in another dtype; what is beyond that becomes its least or largest value."""
+    if dtype.kind in "iu":
+        return _to_integers(tensor, dtype)
+    whole = np.rint(tensor) if dtype.kind == "b" and tensor.dtype.kind == "f" else tensor
+    with np.errstate(over="ignore"):
+        # NumPy makes scalars of 0-d arrays on the way; an Array takes arrays only.
+        cast = np.asarray(whole, dtype)
+    return _held_in_range(cast, whole) if dtype.kind == "f" else cast
+
+
+def _to_integers(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """Round to the nearest integers of a dtype; to even ones where two are as near."""
+    bounds = np.iinfo(dtype)
+    whole = np.rint(tensor, dtype=np.float64) if tensor.dtype.kind == "f" else tensor
+    with np.errstate(invalid="ignore"):
+        cast = np.array(whole, dtype)
+    # Compared, not clipped: float64 has no 2**63 - 1, and rounds it up.
+    cast[whole >= bounds.max] = bounds.max
+    cast[whole <= bounds.min] = bounds.min
+    return cast
 
 
 def _dtype_of(array: Array) -> np.dtype[Any]:
-    """Return the dtype of an Array, which legacy apps leave to its data."""
-    return np.dtype(array.dtype) if array.dtype else array.numpy().dtype
+    """Return the dtype of an Array, which legacy apps leave to its data.
+
+    So it is where NumPy does not know the name, as that of bfloat16.
+    """
+    try:
+        return np.dtype(array.dtype) if array.dtype else array.numpy().dtype
+    except TypeError:
+        return array.numpy().dtype

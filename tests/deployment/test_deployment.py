@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real processes, TLS and keys: a SuperNode is killed between two rounds, and training goes on.
+"""Real processes, TLS and keys: a SuperNode and then the ServerApp are killed, training goes on.
 
-One run of about two minutes, which all tests below read. Between rounds 2 and 3 the ServerApp
-waits while one of two SuperNodes is killed and started again with the same key: it keeps its id and
-has forgotten everything else, the one case where names alone would mislead a codec.
+Three runs, of some three minutes together, which all tests below read. Between rounds 2 and 3 the
+ServerApp waits while one of two SuperNodes is killed and started again with the same key: it keeps
+its id and has forgotten everything else, the one case where names alone would mislead a codec. The
+second run goes on from the checkpoint of the first, and its ServerApp dies; so the third goes on.
 `docs/deployment.md` does the same by hand.
 """
 
@@ -26,11 +27,13 @@ from deployment.federation import Federation, OutOfTimeError, free_ports, is_lis
 from deployment.supernode import SuperNode
 
 # The second is a net under the first, which knows what it was waiting for.
-LIMIT_SECONDS = 270.0
-pytestmark = [pytest.mark.deployment, pytest.mark.timeout(300, method="signal")]
+LIMIT_SECONDS = 390.0
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(420, method="signal")]
 
 N_ROUNDS = 4
 PAUSE_AFTER = 2
+# Of the second run, and of the third.
+DIE_AFTER, N_ROUNDS_IN_ALL = 5, 6
 STAYS, FORGETS = "node0", "node1"
 APP = Path(__file__).parent / "app"
 
@@ -62,6 +65,9 @@ class Finished:
     listed: dict[str, Any]
     node_ids: dict[str, int]
     ids_said: dict[str, list[str]]
+    statuses: list[str]
+    resumed_rows: list[dict[str, Any]]
+    resumed_losses: list[float]
 
     def codings(self, name: str) -> list[str]:
         rows = [row for row in self.rows if row["node_id"] == self.node_ids[name]]
@@ -127,8 +133,8 @@ def _run_with_a_restart(federation: Federation) -> Finished:
         node.start()
     app = folder / "app"
     shutil.copytree(APP, app, ignore=shutil.ignore_patterns("__pycache__"))
-    settings = f"folder='{folder}' pause-after-round={PAUSE_AFTER} num-server-rounds={N_ROUNDS}"
-    federation.start("run", "flwr", "run", app, "tls", "--stream", "--run-config", settings)
+    settings = f"pause-after-round={PAUSE_AFTER} num-server-rounds={N_ROUNDS}"
+    _start_run(federation, settings)
     federation.wait_until(f"round {PAUSE_AFTER} to end", (folder / "paused").exists)
 
     federation.kill(FORGETS)
@@ -138,14 +144,35 @@ def _run_with_a_restart(federation: Federation) -> Finished:
     assert federation.finish("run") == 0
     [listed] = federation.call("flwr", "list", "tls", "--format=json")["runs"]
     assert listed["status"] == "finished:completed", listed
-    ledger = (folder / "ledger.jsonl").read_text(encoding="utf-8")
+    rows, losses = _what_is_left(folder)
+    for settings in (f"die-after-round={DIE_AFTER}", ""):
+        _start_run(federation, f"num-server-rounds={N_ROUNDS_IN_ALL} {settings}")
+        federation.finish("run")
+    runs = federation.call("flwr", "list", "tls", "--format=json")["runs"]
+    resumed_rows, resumed_losses = _what_is_left(folder)
     return Finished(
-        rows=[json.loads(line) for line in ledger.splitlines()],
-        losses=json.loads((folder / "losses.json").read_text(encoding="utf-8")),
+        rows=rows,
+        losses=losses,
         listed=listed,
         node_ids={node.name: node.registered_id for node in nodes},
         ids_said={node.name: node.ids_said() for node in nodes},
+        statuses=[each["status"] for each in sorted(runs, key=lambda run: run["pending-at"])],
+        resumed_rows=resumed_rows,
+        resumed_losses=resumed_losses,
     )
+
+
+def _start_run(federation: Federation, settings: str) -> None:
+    settings = f"folder='{federation.folder}' {settings}"
+    app = federation.folder / "app"
+    federation.start("run", "flwr", "run", app, "tls", "--stream", "--run-config", settings)
+
+
+def _what_is_left(folder: Path) -> tuple[list[dict[str, Any]], list[float]]:
+    """Return the rows of the ledger and the losses that the last run has left."""
+    ledger = (folder / "ledger.jsonl").read_text(encoding="utf-8")
+    losses = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+    return [json.loads(line) for line in ledger.splitlines()], losses
 
 
 def _start_superlink(federation: Federation, port: int) -> None:
@@ -206,3 +233,19 @@ def test_totals_agree_with_flower(run: Finished) -> None:
     assert 0 < down - run.total("downlink_packet_bytes") < MAX_ENVELOPE_DOWN * n_exchanges
     assert up < run.total("uplink_wire_bytes")
     assert 0 < run.total("downlink_wire_bytes") - down < MAX_HEADERS_OF_DOWNLINK * down
+
+
+def test_killed_server_goes_on_from_its_checkpoint(run: Finished) -> None:
+    assert [status.startswith("finished:completed") for status in run.statuses] == [
+        True,
+        False,
+        True,
+    ]
+    # One ledger of three runs; what nodes knew ended with each run, what the server knew did not.
+    rows = run.resumed_rows
+    assert rows[: len(run.rows)] == run.rows
+    found = [(row["server_round"], row["coding"], row["failure"]) for row in rows[len(run.rows) :]]
+    assert found == [(r, "fresh", None) for r in (5, 5, 6, 6)]
+    # The third run began with the model of the fifth round, and dying cost none.
+    assert len(run.resumed_losses) == 2
+    assert run.losses[-1] > run.resumed_losses[0] > run.resumed_losses[1]

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,10 +16,16 @@ from experiments.made_up import make_compressed_row, make_config, make_record, m
 
 from fl_deepcabac.experiments import page as page_module
 from fl_deepcabac.experiments.charts import CHARTS, DARK, LIGHT, Chart
-from fl_deepcabac.experiments.page import render_page, render_run, title_of
+from fl_deepcabac.experiments.page import (
+    render_page,
+    render_run,
+    title_of,
+    title_of_settings,
+)
 from fl_deepcabac.experiments.plots import draw_chart
 from fl_deepcabac.experiments.rows import RoundRow
 from fl_deepcabac.experiments.run_folder import RunRecord, append_row, write_config
+from fl_deepcabac.experiments.settings import RunSettings
 from fl_deepcabac.experiments.summary import headline
 
 VOID = {"meta", "img", "source", "br", "link"}
@@ -148,3 +156,17 @@ def test_folder_is_rendered_from_its_two_files(tmp_path: Path) -> None:
     assert png.startswith(b"\x89PNG\r\n")
     assert len(png) > 10_000
     Outline((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "beginning"),
+    [
+        ({}, "digits, 10 clients, Dirichlet(0.5), 15 rounds"),
+        ({"alpha": None, "model": "mlp"}, "digits (mlp), 10 clients, IID, "),
+        ({"task": "shakespeare"}, "shakespeare, 10 clients, natural parts, "),
+    ],
+)
+def test_title_says_what_is_trained_and_shared_out_how(
+    changes: dict[str, Any], beginning: str
+) -> None:
+    assert title_of_settings(asdict(RunSettings(**changes))).startswith(beginning)

@@ -7,12 +7,12 @@ from typing import Any
 
 from flower.inprocess_grid import Faults, InProcessGrid
 from flower.toy import EXACT, initial_arrays, make_app
-from flwr.app import Array, ArrayRecord, Message
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg, Result
 
 from fl_deepcabac import CodecConfig
 from fl_deepcabac.flower import DeepCABACStrategy, Transfer
-from fl_deepcabac.flower.records import PACKET_STYPE
+from fl_deepcabac.flower.records import PACKET_STYPE, write_update
 
 N_NODES = 4
 
@@ -66,3 +66,11 @@ def change_packet(change: Any) -> Any:
         return reply
 
     return apply
+
+
+def put_packet(reply: Message, packet: bytes) -> None:
+    """Put another packet into a reply, bound to the message that this answers."""
+    told = reply.metadata
+    answered = Message(RecordDict(), dst_node_id=told.src_node_id, message_type=told.message_type)
+    answered.metadata.__dict__["_message_id"] = told.reply_to_message_id
+    reply.content["arrays"] = write_update(packet, answers=answered.metadata, encode_seconds=0.0)

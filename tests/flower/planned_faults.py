@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults by plan: what befalls each train message of a round, and what must come of it.
+"""Faults by plan: what befalls each train message of a round.
 
-`OUTCOMES` is the table of docs/protocol.md as data. Invariant: `injected` holds what has really
-been done, because some faults need a second packet, or an older one, and do without if there is
-none.
+Invariant: `injected` holds what has really been done, because some faults need something to be done
+with, a second packet or an older one, and come to nothing if there is none.
 """
 
 from __future__ import annotations
@@ -11,70 +10,24 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any
 
+from flower.down_faults import DownFaults, flip_a_bit
+from flower.fault_kinds import DOWN_KINDS, NEED_A_MODEL, Kind
 from flower.inprocess_grid import Node, superlink_error
-from flower.witness import Witness, is_plausible
+from flower.witness import Witness
 from flwr.app import Array, ArrayRecord, Context, Message
 
 from fl_deepcabac.flower import deepcabac_mod
-from fl_deepcabac.flower.records import ENCODE_TIME_BYTES, PACKET_STYPE
+from fl_deepcabac.flower.model_copy import NEEDS_KEYFRAME
+from fl_deepcabac.flower.records import PACKET_KEY, PACKET_STYPE
 
 # Flower's error codes.
 NODE_UNAVAILABLE, CLIENT_APP_CRASHED = 5, 8
-# Old packets of a node kept for replays.
-N_OLD_PACKETS = 8
+# Old envelopes of a node kept for replays.
+N_OLD_ENVELOPES = 8
 # Rounds after its own in which a late reply arrives.
 MAX_LATENESS = 3
-
-
-class Kind(StrEnum):
-    """What can go wrong with one train message and its reply."""
-
-    NONE = "nothing"
-    LOST_DOWN = "message lost"  # or its task never started
-    LOST_UP = "reply lost"  # or its upload failed, or an HTTP response got lost
-    LATE = "reply late"
-    DUPLICATE = "reply twice"
-    RAISES = "app raises"
-    RAISES_ROLLED_BACK = "raises after commit, rolled back"
-    RAISES_KEPT = "raises after commit, kept"
-    KILLED = "killed between reply and state"
-    SILENT = "ClientApp silent"
-    DIES = "SuperNode dies"
-    BIT_FLIP = "packet with a flipped bit"
-    TRUNCATION = "packet cut short"
-    SWAP = "packets of two nodes swapped"
-    REPLAY = "older packet of the node"
-
-
-class Outcome(NamedTuple):
-    """What the fault leaves: the client's slots, and whether the server can use the reply."""
-
-    slots: Literal["kept", "committed", "forgotten"]
-    is_usable: bool
-
-
-OUTCOMES: Final = {
-    Kind.NONE: Outcome("committed", True),
-    Kind.LOST_DOWN: Outcome("kept", False),
-    Kind.LOST_UP: Outcome("committed", False),
-    Kind.LATE: Outcome("committed", False),
-    Kind.DUPLICATE: Outcome("committed", True),
-    Kind.RAISES: Outcome("kept", False),
-    Kind.RAISES_ROLLED_BACK: Outcome("kept", False),
-    Kind.RAISES_KEPT: Outcome("committed", False),
-    Kind.KILLED: Outcome("kept", True),
-    Kind.SILENT: Outcome("kept", False),
-    Kind.DIES: Outcome("forgotten", False),
-    Kind.BIT_FLIP: Outcome("committed", False),
-    Kind.TRUNCATION: Outcome("committed", False),
-    Kind.SWAP: Outcome("committed", False),
-    Kind.REPLAY: Outcome("committed", False),
-}
-# Every kind that goes wrong.
-KINDS: Final[tuple[Kind, ...]] = tuple(kind for kind in Kind if kind is not Kind.NONE)
 
 
 class PlannedFaults(Witness):
@@ -83,23 +36,23 @@ class PlannedFaults(Witness):
     Parameters
     ----------
     rng : Random
-        Picks bits, cuts and old packets.
-    substitutes_plausible : bool
-        Whether swaps and replays may put in a packet that says nothing against itself; see
-        docs/protocol.md section 7.
+        Picks bits, cuts and old envelopes.
     """
 
-    def __init__(self, rng: random.Random, *, substitutes_plausible: bool = False) -> None:
+    def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self.plan: dict[int, Kind] = {}
         self.injected: dict[int, Kind] = {}
         self.counts: Counter[str] = Counter()
+        # By node: messages as they arrived, and which of them brought no model.
+        self.arrived: dict[int, Message] = {}
+        self.without_model: set[int] = set()
+        self.down = DownFaults(rng)
         self._rng = rng
-        self._substitutes_plausible = substitutes_plausible
         # Late replies by the rounds that they still have to wait.
         self._late: list[tuple[int, Message]] = []
         self._extra: list[Message] = []
-        self._old_packets: dict[int, list[bytes]] = {}
+        self._old_envelopes: dict[int, list[bytes]] = {}
 
     @property
     def mods(self) -> tuple[Any, ...]:
@@ -112,7 +65,8 @@ class PlannedFaults(Witness):
             msg: Message, context: Context, call_next: Callable[[Message, Context], Message]
         ) -> Message:
             reply = call_next(msg, context)
-            if self.injected[context.node_id] in kinds:
+            is_train = msg.metadata.message_type == "train"
+            if is_train and self.injected[context.node_id] in kinds:
                 raise FloatingPointError("diverged")
             return reply
 
@@ -122,12 +76,17 @@ class PlannedFaults(Witness):
         """Forget the last round."""
         self.plan, self.injected = plan, {}
         self.testimonies.clear()
+        self.models_seen.clear()
+        self.arrived.clear()
+        self.without_model.clear()
         self._extra = [reply for n_rounds, reply in self._late if n_rounds == 0]
         self._late = [(n_rounds - 1, reply) for n_rounds, reply in self._late if n_rounds]
 
     def before_training(self, node: Node, message: Message, server_round: int) -> Message | None:
         super().before_training(node, message, server_round)
         kind = self.plan.get(node.node_id, Kind.NONE)
+        if kind in DOWN_KINDS and not self.down.befall(message, kind):
+            kind = Kind.NONE
         self._note(node.node_id, kind)
         node.rolls_back = kind is Kind.RAISES_ROLLED_BACK
         if kind is Kind.DIES:
@@ -135,11 +94,18 @@ class PlannedFaults(Witness):
             self._extra.append(superlink_error(message, NODE_UNAVAILABLE, "Node Unavailable"))
         elif kind is Kind.SILENT:
             self._extra.append(superlink_error(message, CLIENT_APP_CRASHED, "ClientApp crashed"))
-        return None if kind in {Kind.LOST_DOWN, Kind.DIES, Kind.SILENT} else message
+        if kind in {Kind.LOST_DOWN, Kind.DIES, Kind.SILENT}:
+            return None
+        self.arrived[node.node_id] = message
+        return message
 
     def after_training(self, node: Node, reply: Message, server_round: int) -> Message | None:
         super().after_training(node, reply, server_round)
         kind = self.injected[node.node_id]
+        if reply.has_error() and NEEDS_KEYFRAME in (reply.error.reason or ""):
+            self.without_model.add(node.node_id)
+            if kind in NEED_A_MODEL:
+                self._note(node.node_id, Kind.NONE)
         if kind is Kind.KILLED:
             node.context.state = self.states_before[node.node_id]
         elif kind is Kind.LATE:
@@ -149,6 +115,8 @@ class PlannedFaults(Witness):
         return None if kind in {Kind.LOST_UP, Kind.LATE} else reply
 
     def arriving(self, replies: list[Message]) -> list[Message]:
+        if any(reply.metadata.message_type == "evaluate" for reply in replies):
+            return replies
         arrived = {self._testimony_of(reply): reply for reply in replies if reply.has_content()}
         for (node_id, message_id), reply in list(arrived.items()):
             # The plan, because a swap already made has entered its partner too.
@@ -158,9 +126,9 @@ class PlannedFaults(Witness):
             elif kind is Kind.SWAP:
                 self._swap((node_id, message_id), arrived)
         for testimony in self.testimonies.values():
-            old = self._old_packets.setdefault(testimony.node_id, [])
-            old.append(testimony.packet)
-            del old[:-N_OLD_PACKETS]
+            old = self._old_envelopes.setdefault(testimony.node_id, [])
+            old.append(testimony.envelope)
+            del old[:-N_OLD_ENVELOPES]
         return replies + self._extra
 
     def _note(self, node_id: int, kind: Kind) -> None:
@@ -172,54 +140,37 @@ class PlannedFaults(Witness):
 
     @property
     def n_faults(self) -> int:
-        return sum(self.counts[kind] for kind in KINDS)
+        return self.counts.total() - self.counts[Kind.NONE]
 
     def _testimony_of(self, reply: Message) -> tuple[int, str]:
         message_id = reply.metadata.reply_to_message_id
         return self.testimonies[message_id].node_id, message_id
 
     def _damage(self, node_id: int, message_id: str, reply: Message) -> None:
-        """Put another packet into a reply, by what was injected."""
-        testimony, kind = self.testimonies[message_id], self.injected[node_id]
-        packet = testimony.packet
+        """Put another envelope into a reply, by what was injected."""
+        envelope, kind = self.testimonies[message_id].envelope, self.injected[node_id]
         if kind is Kind.BIT_FLIP:
-            place = self._rng.randrange(8 * len(packet))
-            flipped = int.from_bytes(packet, "little") ^ 1 << place
-            substitute = flipped.to_bytes(len(packet), "little")
+            put_envelope(reply, flip_a_bit(envelope, self._rng))
         elif kind is Kind.TRUNCATION:
-            substitute = packet[: self._rng.randrange(len(packet))]
+            put_envelope(reply, envelope[: self._rng.randrange(len(envelope))])
+        elif old := self._old_envelopes.get(node_id):
+            put_envelope(reply, self._rng.choice(old))
         else:
-            old = self._old_packets.get(node_id, [])
-            candidates = [one for one in old if self._may_substitute(one, testimony.token)]
-            if not candidates:
-                self._note(node_id, Kind.NONE)
-                return
-            substitute = self._rng.choice(candidates)
-        put_packet(reply, substitute)
+            self._note(node_id, Kind.NONE)
 
     def _swap(self, key: tuple[int, str], arrived: dict[tuple[int, str], Message]) -> None:
-        """Exchange the packets of a reply and of the next one that nothing has befallen."""
-        own = self.testimonies[key[1]]
+        """Exchange the envelopes of a reply and of the next one that nothing has befallen."""
         for other_key, other_reply in arrived.items():
-            other = self.testimonies[other_key[1]]
-            if (
-                self.injected[other_key[0]] is Kind.NONE
-                and self._may_substitute(own.packet, other.token)
-                and self._may_substitute(other.packet, own.token)
-            ):
-                put_packet(arrived[key], other.packet)
-                put_packet(other_reply, own.packet)
+            if self.injected[other_key[0]] is Kind.NONE:
+                put_envelope(arrived[key], self.testimonies[other_key[1]].envelope)
+                put_envelope(other_reply, self.testimonies[key[1]].envelope)
                 self._note(other_key[0], Kind.SWAP)
                 return
         self._note(key[0], Kind.NONE)
 
-    def _may_substitute(self, packet: bytes, token: bytes) -> bool:
-        return self._substitutes_plausible or not is_plausible(packet, token)
 
-
-def put_packet(reply: Message, packet: bytes) -> None:
-    """Replace the packet in a reply; the rest of the envelope stays."""
-    [(name, record)] = reply.content.array_records.items()
-    [(key, array)] = record.items()
-    data = array.data[:ENCODE_TIME_BYTES] + packet
-    reply.content[name] = ArrayRecord({key: Array("uint8", (len(data),), PACKET_STYPE, data)})
+def put_envelope(reply: Message, envelope: bytes) -> None:
+    """Replace the envelope in a reply."""
+    [name] = reply.content.array_records
+    array = Array("uint8", (len(envelope),), PACKET_STYPE, envelope)
+    reply.content[name] = ArrayRecord({PACKET_KEY: array})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from flower.four_nodes import (
     codings,
     fedavg,
     first_node_in_round,
+    put_packet,
     rows_of,
     run,
 )
@@ -28,21 +30,40 @@ from flower.toy import (
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
-from fl_deepcabac import CodecConfig
+from fl_deepcabac import CodecConfig, CorruptPacketError
 from fl_deepcabac.flower import DeepCABACStrategy, deepcabac_mod
-from fl_deepcabac.flower.records import FRESH_TOKEN, write_settings
+from fl_deepcabac.flower.records import (
+    CHECKSUM_BYTES,
+    ENVELOPE_HEAD,
+    FRESH_TOKEN,
+    check_binding,
+    parse_update,
+    write_settings,
+    write_update,
+)
+
+HEAD = ENVELOPE_HEAD.size
+
+
+def flip(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda data: data[:-1], "TruncatedPacketError"),
-        (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "CorruptPacketError"),
-        (lambda data: data[:2], "TruncatedPacketError"),
-        (lambda data: data[:4], "TruncatedPacketError"),
-        (lambda data: data + b"\0", "CorruptPacketError"),
-        (lambda data: data[:4] + b"GIF" + data[7:], "CorruptPacketError"),
-        (lambda data: data[:7] + b"\xff" + data[8:], "UnsupportedVersionError"),
+        (lambda data: data[:-1], "TruncatedPacketError: packet"),
+        (lambda data: flip(data, 40), "CorruptPacketError: CRC-32"),
+        (lambda data: data[:2], "TruncatedPacketError: envelope"),
+        (lambda data: data[:HEAD], "TruncatedPacketError: packet"),
+        (lambda data: data + b"\0", "CorruptPacketError: length"),
+        (lambda data: data[:HEAD] + b"GIF" + data[HEAD + 3 :], "CorruptPacketError: magic"),
+        (lambda data: data[: HEAD + 3] + b"\xff" + data[HEAD + 4 :], "UnsupportedVersionError"),
+        (lambda data: flip(data, 0), "CorruptPacketError: envelope at byte 0"),
+        (lambda data: flip(data, CHECKSUM_BYTES), "CorruptPacketError: envelope at byte 0"),
+        (lambda data: data[:4] + b"\0\x7c" + data[6:], "CorruptPacketError: envelope at byte 4"),
+        (lambda data: data[:4] + b"\0\x7e" + data[6:], "CorruptPacketError: envelope at byte 4"),
+        (lambda data: data[:4] + b"\0\xbc" + data[6:], "CorruptPacketError: envelope at byte 4"),
     ],
 )
 def test_damaged_packet_becomes_the_error_of_its_node_and_the_round_goes_on(
@@ -113,6 +134,12 @@ def test_envelope_of_another_form_is_refused(change: Any) -> None:
     assert codings(strategy, 0) == ["none", "fresh"]
 
 
+def packet_in(reply: Message) -> bytes:
+    update = parse_update(reply.content)
+    assert update is not None
+    return update.packet
+
+
 def test_packet_of_another_model_is_refused() -> None:
     other = initial_arrays(n_hidden=3)
 
@@ -120,8 +147,8 @@ def test_packet_of_another_model_is_refused() -> None:
         msg = train_message(other)
         msg.content = write_settings(msg.content, EXACT, token=FRESH_TOKEN)
         content = RecordDict({"arrays": other})
-        packet = deepcabac_mod(msg, new_context(), lambda m, _: Message(content, reply_to=m))
-        reply.content["arrays"] = packet.content["arrays"]
+        answer = deepcabac_mod(msg, new_context(), lambda m, _: Message(content, reply_to=m))
+        put_packet(reply, packet_in(answer))
         return reply
 
     strategy, _, _ = run(ChangesReplies(first_node_in_round(1), from_other_model), num_rounds=2)
@@ -129,21 +156,66 @@ def test_packet_of_another_model_is_refused() -> None:
 
 
 def test_packet_coded_against_a_state_not_named_is_refused() -> None:
-    """A replayed packet of an earlier round names a state that is no longer the one held."""
+    """A client that holds on to an older state, which is no longer the one named to it."""
+    packets: list[bytes] = []
+
+    class Lags(Faults):
+        def after_training(self, node: Node, reply: Message, server_round: int) -> Message | None:
+            if node.partition_id == 0:
+                packets.append(packet_in(reply))
+                if server_round == 3:
+                    put_packet(reply, packets[1])
+            return reply
+
+    strategy, _, _ = run(Lags())
+    assert str(rows_of(strategy, 0)[2].failure).startswith("StateMismatchError")
+    assert codings(strategy, 0) == ["fresh", "warm", "none", "warm"]
+
+
+@pytest.mark.parametrize("earlier_round", [1, 2])
+def test_packet_of_an_earlier_round_is_refused(earlier_round: int) -> None:
+    """Even a fresh one, which says nothing of when it was coded."""
     kept: list[ArrayRecord] = []
 
     class Replays(Faults):
         def after_training(self, node: Node, reply: Message, server_round: int) -> Message | None:
             if node.partition_id == 0:
-                record = reply.content.array_records["arrays"]
-                kept.append(ArrayRecord(dict(record)))
+                kept.append(ArrayRecord(dict(reply.content.array_records["arrays"])))
                 if server_round == 3:
-                    reply.content["arrays"] = kept[1]
+                    reply.content["arrays"] = kept[earlier_round - 1]
             return reply
 
     strategy, _, _ = run(Replays())
-    assert str(rows_of(strategy, 0)[2].failure).startswith("StateMismatchError")
+    found = str(rows_of(strategy, 0)[2].failure)
+    assert re.match(r"CorruptPacketError: envelope .* to answer message '.+' to node 1000", found)
     assert codings(strategy, 0) == ["fresh", "warm", "none", "warm"]
+
+
+def test_packets_of_two_nodes_that_change_places_are_refused() -> None:
+    class Swaps(Faults):
+        def arriving(self, replies: list[Message]) -> list[Message]:
+            if replies:
+                first, second = replies[0].content, replies[1].content
+                arrays = first["arrays"]
+                first["arrays"] = second["arrays"]
+                second["arrays"] = arrays
+            return replies
+
+    strategy, _, _ = run(Swaps(), num_rounds=1)
+    found = sorted(codings(strategy, i) for i in range(N_NODES))
+    assert found == [["fresh"]] * 2 + [["none"]] * 2
+
+
+def test_packet_answers_a_message_without_id() -> None:
+    """As in tests of an app, which no grid has given one."""
+    message = Message(RecordDict(), dst_node_id=3, message_type="train")
+    content = RecordDict({"a": write_update(b"p", answers=message.metadata, encode_seconds=0.25)})
+    update = parse_update(content)
+    assert update is not None
+    check_binding(update, message.metadata)
+    other = Message(RecordDict(), dst_node_id=4, message_type="train")
+    with pytest.raises(CorruptPacketError, match="to answer message '' to node 4, found"):
+        check_binding(update, other.metadata)
 
 
 def test_packet_with_another_profile_is_refused() -> None:
@@ -165,6 +237,7 @@ def test_packet_with_another_profile_is_refused() -> None:
     strategy = DeepCABACStrategy(fedavg(), EXACT)
     strategy.start(grid, initial_arrays(), num_rounds=1)
     assert rows_of(strategy, 0)[0].coding == "none"
+    assert "envelope" not in str(rows_of(strategy, 0)[0].failure)
     assert strategy.communication.totals.failures == 1
 
 

@@ -18,7 +18,8 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 
-from fl_deepcabac import CodecConfig
+from fl_deepcabac import CodecConfig, ConfigError
+from fl_deepcabac.config import Profile, Quality
 from fl_deepcabac.flower import DeepCABACStrategy, DeepCABACStrategyMixin, default_config
 
 
@@ -26,7 +27,10 @@ from fl_deepcabac.flower import DeepCABACStrategy, DeepCABACStrategyMixin, defau
     ("inner", "relative_step"),
     [
         (FedAvg(), 6.0),
+        (FedAvg(fraction_train=0.5), 6.0),
+        (FedAvg(fraction_train=0.1), 2.0),
         (FedAdam(), 6.0),
+        (FedAdam(fraction_train=0.0), 2.0),
         (FedMedian(), 2.0),
         (FedTrimmedAvg(), 2.0),
         (Krum(), 2.0),
@@ -42,6 +46,29 @@ def test_default_step_is_finer_where_the_strategy_selects(
     assert default_config(inner).relative_step == relative_step
     DeepCABACStrategy(inner).summary()
     assert f"{relative_step:g} x RMS" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("inner", "quality", "relative_step", "profile"),
+    [
+        (FedAvg(), "near-lossless", 1.0, "fast"),
+        (FedAvg(), "balanced", 6.0, "fast"),
+        (FedAvg(), "smallest", 12.0, "max"),
+        (Krum(), "near-lossless", 0.5, "fast"),
+        (FedMedian(), "balanced", 2.0, "fast"),
+        (FedMedian(), "smallest", 4.0, "max"),
+    ],
+)
+def test_every_quality_is_finer_where_the_strategy_selects(
+    inner: Strategy, quality: Quality, relative_step: float, profile: Profile
+) -> None:
+    config = default_config(inner, quality)
+    assert config == CodecConfig(relative_step=relative_step, profile=profile)
+
+
+def test_an_unknown_quality_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'quality'"):
+        default_config(Krum(), quality="best")  # type: ignore[arg-type]
 
 
 def test_default_step_of_a_mixin_is_that_of_its_base(caplog: pytest.LogCaptureFixture) -> None:

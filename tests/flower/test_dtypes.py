@@ -145,6 +145,45 @@ def test_restore_rounds_averaged_integers_and_keeps_its_input() -> None:
     assert averaged["n"].dtype == "float64"
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
+def test_restore_holds_integers_at_their_bounds(dtype: str) -> None:
+    memory, bounds = DtypeMemory(), np.iinfo(dtype)
+    memory.remember(record_of({"n": np.zeros(6, dtype)}))
+    # float64 rounds the bounds of 64 bits up, beyond what their dtype holds.
+    floats = np.array([bounds.min, bounds.max, -1e30, 1e30, 2.5, 99.49])
+    restored = arrays_of(memory.restore(record_of({"n": floats})))["n"]
+    assert restored.dtype == dtype
+    assert restored.tolist() == [bounds.min, bounds.max, bounds.min, bounds.max, 2, 99]
+    wide = np.array([0, 0, 0, 0, 7, 7], np.int64)
+    assert arrays_of(memory.restore(record_of({"n": wide})))["n"].tolist() == wide.tolist()
+
+
+def test_restore_holds_floats_at_their_largest_and_leaves_infinities() -> None:
+    memory = DtypeMemory()
+    memory.remember(record_of({"h": np.zeros(4, np.float16), "s": np.array(0, np.float32)}))
+    wide = {"h": np.array([1e5, -7e4, np.inf, np.nan]), "s": np.array(-1e300)}
+    restored = arrays_of(memory.restore(record_of(wide)))
+    np.testing.assert_array_equal(restored["h"], [65504, -65504, np.inf, np.nan])
+    assert restored["s"] == np.finfo(np.float32).min
+    assert restored["s"].shape == ()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_restore_keeps_nan_where_integers_should_be(dtype: str) -> None:
+    memory = DtypeMemory()
+    memory.remember(record_of({"n": np.zeros(2, dtype)}))
+    diverged = record_of({"n": np.array([np.nan, 1.0])})
+    assert memory.restore(diverged) is diverged
+
+
+def test_restore_puts_arrays_into_native_byte_order() -> None:
+    memory, foreign = DtypeMemory(), record_of({"w": np.arange(3, dtype=">f4")})
+    memory.remember(foreign)
+    [restored] = arrays_of(memory.restore(foreign)).values()
+    assert restored.dtype.isnative
+    np.testing.assert_array_equal(restored, [0, 1, 2])
+
+
 def test_restore_keeps_unknown_names_and_foreign_arrays() -> None:
     memory = DtypeMemory()
     memory.remember(record_of({"w": np.zeros(3, np.float32)}))
@@ -174,6 +213,24 @@ def test_half_precision_is_computed_in_single_precision() -> None:
     assert weights == 0
     update = subtract_reference(spec, np.array([60000], np.float16), np.array([-60000], np.float16))
     assert np.isinf(update)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_quantisation_makes_no_finite_weight_infinite(dtype: str) -> None:
+    largest = np.finfo(dtype).max
+    reference = np.array([largest, -largest, np.inf, -np.inf, 1], dtype)
+    update = np.array([largest / 4, -largest / 4, 1, 1, 1], dtype)
+    weights = add_reference(TensorSpec("w", (5,), dtype), update, reference)
+    assert weights.dtype == dtype
+    np.testing.assert_array_equal(weights, [largest, -largest, np.inf, -np.inf, 2])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_infinities_that_move_stay_errors(dtype: str) -> None:
+    reference = np.array([np.inf, -np.inf, np.inf, 0, np.nan], dtype)
+    local = np.array([np.inf, -np.inf, -np.inf, np.inf, np.nan], dtype)
+    update = subtract_reference(TensorSpec("w", (5,), dtype), local, reference)
+    np.testing.assert_array_equal(update, np.array([0, 0, -np.inf, np.inf, np.nan], dtype))
 
 
 def test_inner_strategy_is_given_cast_arrays_in_configure_train() -> None:

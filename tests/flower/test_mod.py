@@ -34,6 +34,7 @@ from fl_deepcabac import (
 from fl_deepcabac.flower import deepcabac_mod
 from fl_deepcabac.flower.records import (
     FRESH_TOKEN,
+    MAX_ENCODE_SECONDS,
     PACKET_STYPE,
     parse_update,
     settings_of,
@@ -284,9 +285,19 @@ def test_settings_find_their_place_in_any_content(records: dict[str, Any]) -> No
     assert settings_of(content) is None
 
 
-def test_encode_time_saturates() -> None:
-    content = RecordDict({"arrays": write_update(b"packet", encode_seconds=1e9)})
-    update = parse_update(content)
+@pytest.mark.parametrize("seconds", [0.0, 3e-5, 0.0123, 1.0, 4321.0, 65504.0])
+def test_encode_time_is_kept_to_a_thousandth(seconds: float) -> None:
+    answers = train_message(ArrayRecord()).metadata
+    record = write_update(b"packet", answers=answers, encode_seconds=seconds)
+    update = parse_update(RecordDict({"arrays": record}))
     assert update is not None
     assert update.packet == b"packet"
-    assert update.encode_seconds == pytest.approx((2**32 - 1) / 1e6)
+    assert update.encode_seconds == pytest.approx(seconds, rel=1e-3)
+
+
+def test_encode_time_saturates() -> None:
+    answers = train_message(ArrayRecord()).metadata
+    record = write_update(b"packet", answers=answers, encode_seconds=1e9)
+    update = parse_update(RecordDict({"arrays": record}))
+    assert update is not None
+    assert update.encode_seconds == MAX_ENCODE_SECONDS

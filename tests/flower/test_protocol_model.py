@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state protocol (docs/protocol.md) as a state machine, explored by Hypothesis.
 
-The real mod and the real strategy play; `twin` holds the model that they must agree with after
-every step, whatever is lost, late, doubled, damaged or forgotten, in whatever order. When this
-fails, Hypothesis prints the shortest sequence of steps that it found.
+The real mod and the real strategy play, in half of the cases with a compressed way down; `twin`
+holds the model that they must agree with after every step, whatever is lost, late, doubled, damaged
+or forgotten, in whatever order. When this fails, Hypothesis prints the shortest sequence of steps
+that it found.
 """
 
 from __future__ import annotations
 
 import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from flower.fault_kinds import DOWN_KINDS, KINDS, Kind
 from flower.inprocess_grid import Node
-from flower.planned_faults import KINDS, Kind, PlannedFaults
-from flower.toy import arrays_of, record_of
+from flower.planned_faults import PlannedFaults
+from flower.toy import Arrays, arrays_of, record_of
 from flower.twin import MODELS, Twins
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -30,7 +35,13 @@ from strategies import examples
 
 from fl_deepcabac import Schema
 from fl_deepcabac.config import Profile
+from fl_deepcabac.flower import DownlinkConfig, model_copy
+from fl_deepcabac.flower.broadcast import Broadcast
+from fl_deepcabac.flower.model_copy import ModelCopy
+from fl_deepcabac.flower.model_sender import ModelSender
+from fl_deepcabac.flower.node_copies import NodeCopies
 from fl_deepcabac.flower.records import FRESH_TOKEN
+from fl_deepcabac.flower.replies import Instruction
 from fl_deepcabac.flower.state import ClientSlots, Slot
 
 N_NODES = 3
@@ -44,9 +55,17 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     twins: Twins
 
-    @initialize(seed=st.integers(0, 2**16))
-    def start(self, seed: int) -> None:
-        self.twins = Twins(N_NODES, PlannedFaults(random.Random(seed)), seed=seed)
+    @initialize(seed=st.integers(0, 2**16), is_down=st.booleans())
+    def start(self, seed: int, is_down: bool) -> None:
+        downlink = DownlinkConfig() if is_down else None
+        faults = PlannedFaults(random.Random(seed))
+        self.twins = Twins(N_NODES, faults, seed=seed, downlink=downlink)
+        self._folder = tempfile.TemporaryDirectory()
+        self.checkpoint = Path(self._folder.name) / "run.checkpoint"
+
+    def teardown(self) -> None:
+        if hasattr(self, "_folder"):
+            self._folder.cleanup()
 
     def nodes(self, *, connected: bool) -> list[Node]:
         nodes = self.twins.grid.nodes.values()
@@ -56,7 +75,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     def quiet_round(self) -> None:
         self.twins.play_round({})
 
-    @rule(which=ANY_NODE, kind=st.sampled_from(KINDS))
+    @rule(which=ANY_NODE, kind=st.sampled_from(KINDS + DOWN_KINDS))
     def round_with_one_fault(self, which: int, kind: Kind) -> None:
         nodes = self.nodes(connected=True)
         self.twins.play_round({nodes[which % len(nodes)].node_id: kind})
@@ -83,6 +102,17 @@ class ProtocolMachine(RuleBasedStateMachine):
         ids = list(self.twins.grid.nodes)
         self.twins.forget(ids[which % len(ids)])
 
+    @precondition(lambda self: self.twins.downlink)
+    @rule(which=ANY_NODE)
+    def node_loses_its_copy(self, which: int) -> None:
+        ids = list(self.twins.grid.nodes)
+        self.twins.forget_copy(ids[which % len(ids)])
+
+    @precondition(lambda self: self.twins.downlink)
+    @rule()
+    def model_is_evaluated(self) -> None:
+        self.twins.evaluate()
+
     @rule(which=ANY_NODE)
     def node_is_replaced(self, which: int) -> None:
         ids = list(self.twins.grid.nodes)
@@ -104,6 +134,16 @@ class ProtocolMachine(RuleBasedStateMachine):
     @rule()
     def server_restarts(self) -> None:
         self.twins.restart_server()
+
+    @precondition(lambda self: self.twins.can_save)
+    @rule()
+    def server_is_saved(self) -> None:
+        self.twins.save_server(self.checkpoint)
+
+    @precondition(lambda self: self.checkpoint.exists())
+    @rule()
+    def server_goes_on_from_its_checkpoint(self) -> None:
+        self.twins.go_on_from(self.checkpoint)
 
     @rule(model=st.integers(0, len(MODELS) - 1))
     def model_changes(self, model: int) -> None:
@@ -183,8 +223,57 @@ def test_client_that_breaks_the_protocol_is_found_out(
     assert any(violation in text for text in twins.violations)
 
 
-def test_client_that_keeps_to_the_protocol_is_not() -> None:
-    twins = Twins(1, PlannedFaults(random.Random(0)))
-    for kind in (Kind.NONE, Kind.LOST_UP, Kind.NONE):
+# Ends of the way down that break the protocol: a node that takes whatever model it gets to, one
+# that holds on to a copy that failed it, a server that does not listen to nodes without a copy, one
+# that takes nodes for holders of what they may not have kept, one that forgets what it left out.
+
+
+def takes_any_model(arrays: Arrays, *_: object) -> ArrayRecord:
+    return record_of(arrays)
+
+
+def does_nothing(*_: object) -> None:
+    return
+
+
+def confirms_all(sender: ModelSender, _: Message, instruction: Instruction) -> None:
+    assert instruction.model is not None
+    node_id = instruction.message.metadata.dst_node_id
+    sender._copies.confirm(node_id, instruction.model.digest)
+
+
+def adds_nothing(_: Broadcast, arrays: ArrayRecord) -> ArrayRecord:
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "forgery", "fault", "violation"),
+    [
+        (model_copy, "_checked", takes_any_model, Kind.DOWN_OLD, "another model"),
+        (ModelCopy, "drop", does_nothing, Kind.DOWN_EMPTY, "copy of node"),
+        (NodeCopies, "forget", does_nothing, Kind.DOWN_EMPTY, "chain for node"),
+        (ModelSender, "note_reply", confirms_all, Kind.RAISES_ROLLED_BACK, "nothing for node"),
+        (Broadcast, "with_left_out", adds_nothing, Kind.NONE, "left out"),
+    ],
+)
+def test_way_down_that_breaks_the_protocol_is_found_out(
+    owner: object,
+    name: str,
+    forgery: Callable[..., object],
+    fault: Kind,
+    violation: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(owner, name, forgery)
+    twins = Twins(1, PlannedFaults(random.Random(0)), downlink=DownlinkConfig())
+    for kind in (Kind.NONE, fault, Kind.NONE):
+        twins.play_round({1000: kind})
+    assert any(violation in text for text in twins.violations), twins.violations
+
+
+@pytest.mark.parametrize("downlink", [None, DownlinkConfig()])
+def test_run_that_keeps_to_the_protocol_is_not(downlink: DownlinkConfig | None) -> None:
+    twins = Twins(1, PlannedFaults(random.Random(0)), downlink=downlink)
+    for kind in (Kind.NONE, Kind.LOST_UP, Kind.DOWN_OLD, Kind.DOWN_TRUNCATION, Kind.NONE):
         twins.play_round({1000: kind})
     assert twins.violations == []

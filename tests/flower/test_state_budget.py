@@ -18,6 +18,7 @@ from flwr.serverapp.strategy import FedAvg, Result
 
 from fl_deepcabac import CodecConfig, ConfigError
 from fl_deepcabac.flower import DeepCABACStrategy, DeepCABACStrategyMixin
+from fl_deepcabac.flower.records import parse_update
 
 N_ROUNDS = 5
 LOSSY = CodecConfig(step=0.01)
@@ -35,11 +36,12 @@ def run(
 
 
 def packets(grid: InProcessGrid) -> dict[tuple[int, int], bytes]:
-    """Return what each node sent in each round, envelope without its times."""
-    return {
-        (e.node.partition_id, e.server_round): e.reply.content["arrays"]["packet"].data[4:]
+    """Return what each node sent in each round, without the envelope."""
+    updates = {
+        (e.node.partition_id, e.server_round): parse_update(e.reply.content)
         for e in grid.train_exchanges()
     }
+    return {key: update.packet for key, update in updates.items() if update is not None}
 
 
 def states_of(strategy: DeepCABACStrategy) -> Any:

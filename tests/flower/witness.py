@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from flower.copies import name_of
 from flower.inprocess_grid import Faults, Node
 from flower.toy import Arrays, arrays_of, record_of
 from flwr.app import Context, Message, MetricRecord, RecordDict
@@ -20,12 +21,7 @@ from numpy.typing import NDArray
 
 from fl_deepcabac import Schema, inspect_packet
 from fl_deepcabac.codec import decode_update
-from fl_deepcabac.flower.records import (
-    FRESH_TOKEN,
-    parse_settings,
-    parse_update,
-    settings_of,
-)
+from fl_deepcabac.flower.records import parse_settings, parse_update, settings_of
 from fl_deepcabac.flower.state import ClientSlots, Slot
 from fl_deepcabac.stream import StreamState
 
@@ -39,17 +35,13 @@ class Testimony:
     node_id: int
     token: bytes
     packet: bytes
-    # Of the reply's Array: what travels up, the packet included.
-    envelope_bytes: int
+    # What travels up, the packet included.
+    envelope: bytes
     digest_after: bytes
     received: Arrays
     update: Vector
     decoded: Arrays
     metrics: MetricRecord
-
-    @property
-    def is_fresh(self) -> bool:
-        return inspect_packet(self.packet).is_fresh
 
     def weights(self) -> Arrays:
         """What the server should get from this node."""
@@ -65,6 +57,8 @@ class Witness(Faults):
     def __init__(self) -> None:
         # By the id of the message; of the present round only.
         self.testimonies: dict[str, Testimony] = {}
+        # What apps got to work with, by the id of the message.
+        self.models_seen: dict[str, bytes] = {}
         self._seen: dict[int, tuple[Arrays, Arrays]] = {}
         self._messages: dict[int, Message] = {}
         self.states_before: dict[int, RecordDict] = {}
@@ -74,9 +68,10 @@ class Witness(Faults):
     ) -> Message:
         [record] = msg.content.array_records.values()
         received = arrays_of(record)
+        self.models_seen[msg.metadata.message_id] = name_of(received)
         reply = call_next(msg, context)
-        [record] = reply.content.array_records.values()
-        self._seen[context.node_id] = received, arrays_of(record)
+        for record in reply.content.array_records.values():
+            self._seen[context.node_id] = received, arrays_of(record)
         return reply
 
     def before_training(self, node: Node, message: Message, server_round: int) -> Message | None:
@@ -108,27 +103,17 @@ class Witness(Faults):
             assert slot is not None, "coded against a state that the client does not have"
             state = slot.state
         decoded = decode_update(update.packet, schema=schema, state=state)
-        [envelope] = reply.content.array_records[update.record_name].values()
         return Testimony(
             node_id=node.node_id,
             token=token,
             packet=update.packet,
-            envelope_bytes=len(envelope.data),
+            envelope=update.envelope,
             digest_after=decoded.state.digest,
             received=received,
             update=flatten({name: trained[name] - received[name] for name in received}),
             decoded={name: np.asarray(array) for name, array in decoded.update.items()},
             metrics=reply.content.metric_records["metrics"],
         )
-
-
-def is_plausible(packet: bytes, token: bytes) -> bool:
-    """Whether `packet` could be the answer to a message with this token, as far as it says itself.
-
-    The header names the state that a packet was coded against, not the message that it answers.
-    """
-    header = inspect_packet(packet)
-    return header.is_fresh or (token != FRESH_TOKEN and header.base_state_digest == token)
 
 
 def reply_with(message: Message, weights: Arrays, metrics: MetricRecord) -> Message:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -18,7 +17,6 @@ from fl_deepcabac.container import (
     is_container,
     parse_container,
     read_container,
-    write_atomically,
     write_container,
 )
 
@@ -99,56 +97,3 @@ def test_description_is_readable_json() -> None:
     description = json.loads(CONTENT[DESCRIPTION_START:DESCRIPTION_END])
     assert description["schema"] == [["w", "float32", [2, 3]], ["n", "int64", []]]
     assert description["config"]["step"] == 0.5
-
-
-def test_write_follows_links(tmp_path: Path) -> None:
-    link, place = tmp_path / "link", tmp_path / "deep" / "x"
-    place.parent.mkdir()
-    link.symlink_to(place)
-    for content in (b"first", b"second"):
-        write_atomically(link, content)
-        assert link.is_symlink()
-        assert place.read_bytes() == content
-    assert list(place.parent.iterdir()) == [place]
-
-
-def test_write_to_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(OSError, match="expected a regular file") as info:
-        write_atomically(pipe, b"new")
-    assert info.value.filename == str(pipe)
-    assert pipe.is_fifo()
-
-
-def test_write_below_a_file_names_the_place(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError) as info:
-        write_atomically(tmp_path / "file" / "x", b"new")
-    assert info.value.filename == str(tmp_path / "file" / "x")
-
-
-def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"old")
-
-    def full_disk(self: Path, content: bytes) -> int:
-        del content
-        self.touch()
-        raise OSError(28, "No space left on device", str(self))
-
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space left on device") as info:
-        write_atomically(path, b"new")
-    assert info.value.filename == str(path)
-    monkeypatch.undo()
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_write_to_a_folder_or_into_none_names_the_place(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match="found a folder"):
-        write_atomically(tmp_path, b"new")
-    with pytest.raises(FileNotFoundError) as info:
-        write_atomically(tmp_path / "none" / "x", b"new")
-    assert info.value.filename == str(tmp_path / "none" / "x")

@@ -100,3 +100,30 @@ def test_what_is_on_no_grid_is_not_coded(values: list[float]) -> None:
 def test_float64_beyond_float32_is_not_coded() -> None:
     arrays = {"w": np.array([1.0 + 2.0**-40, 1.0])}
     assert encode_exactly(arrays, schema=dc.Schema.from_arrays(arrays), profile="fast") is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_zeros_have_no_sign_on_the_grid(dtype: str) -> None:
+    arrays = {"zeros": np.full(7, -0.0, dtype), "w": np.array([-0.001, 1.0], dtype)}
+    schema = dc.Schema.from_arrays(arrays)
+    rounded = round_to_grid(arrays, schema, relative_step=1 / 32)
+    assert not any(np.signbit(array[array == 0]).any() for array in rounded.values())
+    assert encode_exactly(rounded, schema=schema, profile="fast") is not None
+
+
+def test_foreign_byte_order_is_coded_exactly() -> None:
+    arrays = {"w": np.array([0.5, -3.0], ">f4"), "i": np.array([7], ">i8")}
+    schema = dc.Schema.from_arrays(arrays)
+    packet = encode_exactly(arrays, schema=schema, profile="fast")
+    assert packet is not None
+    decoded = decode_update(packet, schema=schema, state=StreamState.fresh(schema, "fast")).update
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(decoded[name], array)
+
+
+@pytest.mark.parametrize("tiny", [1e-300, np.inf])
+def test_what_float32_does_not_hold_stays_as_it_is(tiny: float) -> None:
+    arrays = {"w": np.array([tiny, -tiny / 3])}
+    schema = dc.Schema.from_arrays(arrays)
+    rounded = round_to_grid(arrays, schema, relative_step=1 / 32)
+    assert rounded["w"].tobytes() == arrays["w"].tobytes()

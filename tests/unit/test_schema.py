@@ -93,6 +93,14 @@ def test_schema_refuses_dtypes_without_a_coding(dtype: str) -> None:
         dc.Schema.from_arrays({"a": np.zeros(2, dtype)})
 
 
+@pytest.mark.parametrize("dtype", ["void16", "void8", "bfloat16", "float8_e4m3fn"])
+def test_schema_says_what_to_do_with_bfloat16(dtype: str) -> None:
+    with pytest.raises(dc.SchemaMismatchError, match=rf"{dtype}; bfloat16 .*docs/dtypes\.md"):
+        dc.TensorSpec("a", (2,), dtype)
+    with pytest.raises(dc.SchemaMismatchError, match=r"found complex64$"):
+        dc.TensorSpec("a", (2,), "complex64")
+
+
 @pytest.mark.parametrize("value", [[1.0], 1.0, None, "x", memoryview(b"abc")])
 def test_schema_refuses_what_is_no_array(value: object) -> None:
     with pytest.raises(TypeError, match=r"tensor 'a': expected a NumPy array, found"):

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server: averages, waits between two rounds if asked to, and writes down what it found."""
+"""The server: averages, goes on from a checkpoint if there is one, and writes down what it found.
+
+If asked to, it waits after a round, or dies.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -28,23 +33,33 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation."""
     folder = Path(str(context.run_config["folder"]))
-    pause_after = context.run_config["pause-after-round"]
+    pause_after = int(context.run_config["pause-after-round"])
+    die_after = int(context.run_config["die-after-round"])
     losses: list[float] = []
 
     def after_round(server_round: int, arrays: ArrayRecord) -> MetricRecord:
         losses.append(task.loss({name: array.numpy() for name, array in arrays.items()}))
-        if server_round == pause_after and server_round > 0:
+        # Flower counts from 1 in each run.
+        if server_round and done + server_round == pause_after:
             wait_for_resume(folder)
+        if server_round and done + server_round == die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
         return MetricRecord({"loss": losses[-1]})
 
+    checkpoint_path = folder / "run.checkpoint"
     strategy = DeepCABACStrategy(
         FedAvg(fraction_evaluate=0.0, min_train_nodes=2, min_available_nodes=2),
         CodecConfig(relative_step=1.0),
+        checkpoint_path=checkpoint_path,
     )
+    arrays, done = ArrayRecord({n: Array(a) for n, a in task.initial_arrays().items()}), 0
+    if checkpoint_path.exists():
+        checkpoint = strategy.load(checkpoint_path)
+        arrays, done = checkpoint.arrays, checkpoint.server_round
     strategy.start(
         grid=grid,
-        initial_arrays=ArrayRecord({n: Array(a) for n, a in task.initial_arrays().items()}),
-        num_rounds=int(context.run_config["num-server-rounds"]),
+        initial_arrays=arrays,
+        num_rounds=int(context.run_config["num-server-rounds"]) - done,
         evaluate_fn=after_round,
     )
     strategy.communication.write_jsonl(folder / "ledger.jsonl")
