@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``fl-deepcabac simulate | report | compress | decompress | inspect``.
+"""The command line: ``fl-deepcabac simulate | experiment | report | compress | ...``.
 
 Only this subpackage talks to the terminal. Invariant: a wrong argument or file ends in one line
 that says what was expected and found, and exit code 2; no user sees a traceback. Exit code 1 is a
@@ -94,6 +94,12 @@ def _simulate(arguments: argparse.Namespace, console: Console) -> None:
     simulate(arguments, console)
 
 
+def _experiment(arguments: argparse.Namespace, console: Console) -> None:
+    from fl_deepcabac.cli.experiment_commands import experiment  # noqa: PLC0415
+
+    experiment(arguments, console)
+
+
 def _report(arguments: argparse.Namespace, console: Console) -> None:
     from fl_deepcabac.cli.run_commands import report  # noqa: PLC0415
 
@@ -118,10 +124,18 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     inspect_file(arguments, console)
 
 
+def _tune(arguments: argparse.Namespace, console: Console) -> None:
+    from fl_deepcabac.cli.tune_command import tune_files  # noqa: PLC0415
+
+    tune_files(arguments, console)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "simulate": _simulate,
+    "experiment": _experiment,
     "report": _report,
     "compress": _compress,
     "decompress": _decompress,
     "inspect": _inspect,
+    "tune": _tune,
 }

@@ -9,14 +9,30 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from fl_deepcabac import __version__
-from fl_deepcabac.config import RATE_SETTINGS, Allocation, CodecConfig, Profile, QuantizerName
-from fl_deepcabac.experiments.settings import STRATEGY_NAMES, TASK_NAMES, RunSettings
+from fl_deepcabac.cli.readers import integer, listed, number, one_of, override
+from fl_deepcabac.cli.tune_arguments import add_tune
+from fl_deepcabac.config import (
+    RATE_SETTINGS,
+    Allocation,
+    CodecConfig,
+    Profile,
+    Quality,
+    QuantizerName,
+)
+from fl_deepcabac.experiments.settings import (
+    AUTO,
+    MODEL_NAMES,
+    NATURAL,
+    OPTIMIZER_NAMES,
+    STRATEGY_NAMES,
+    TASK_NAMES,
+    RunSettings,
+)
 
 __all__ = ["FILE_RELATIVE_STEP", "PROGRAM", "build_parser", "codec_config_of", "run_settings_of"]
 
@@ -24,7 +40,7 @@ PROGRAM = "fl-deepcabac"
 
 # The step of `compress` if none is given. The default of the package is for streams, where error
 # feedback sends later what one update leaves out; a single file has no later.
-FILE_RELATIVE_STEP = 0.5
+FILE_RELATIVE_STEP = CodecConfig.auto(error_feedback=False).relative_step
 
 # What argparse says by itself, and how this program says it.
 _REWORDED = (
@@ -57,10 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_simulate(commands)
+    _add_experiment(commands)
     _add_report(commands)
     _add_compress(commands)
     _add_decompress(commands)
     _add_inspect(commands)
+    add_tune(commands)
     return parser
 
 
@@ -70,7 +88,7 @@ def codec_config_of(arguments: argparse.Namespace) -> CodecConfig:
     Raises
     ------
     ConfigError
-        If a value is out of range, or more than one of steps and targets is given.
+        If a value is out of range, or more than one of quality, steps and targets is given.
     """
     given = {
         name: getattr(arguments, name)
@@ -85,7 +103,10 @@ def codec_config_of(arguments: argparse.Namespace) -> CodecConfig:
         )
         if getattr(arguments, name) is not None
     }
-    return CodecConfig(**given, error_feedback=getattr(arguments, "error_feedback", True))
+    given["error_feedback"] = getattr(arguments, "error_feedback", True)
+    if arguments.quality is not None:
+        return CodecConfig.auto(arguments.quality, **given)
+    return CodecConfig(**given)
 
 
 def run_settings_of(arguments: argparse.Namespace) -> RunSettings:
@@ -116,63 +137,82 @@ def _add_simulate(commands: Any) -> None:
     defaults = RunSettings()
     run = parser.add_argument_group("the run")
     run.add_argument(
-        "--task", type=_one_of(TASK_NAMES), default=defaults.task, help=_listed(TASK_NAMES)
+        "--task",
+        default=defaults.task,
+        metavar="NAME",
+        help=f"{listed(TASK_NAMES)}:DATASET of the Hugging Face Hub",
+    )
+    run.add_argument(
+        "--model",
+        type=one_of(MODEL_NAMES),
+        metavar="NAME",
+        help=f"{listed(MODEL_NAMES)}, as the task allows; its own if unset",
     )
     run.add_argument("--data-dir", type=Path, metavar="DIR", help="files of the task")
-    run.add_argument(
-        "--clients", type=_integer, default=defaults.clients, metavar="N", help="nodes"
-    )
-    run.add_argument("--rounds", type=_integer, default=defaults.rounds, metavar="N", help="rounds")
+    run.add_argument("--clients", type=integer, default=defaults.clients, metavar="N", help="nodes")
+    run.add_argument("--rounds", type=integer, default=defaults.rounds, metavar="N", help="rounds")
     run.add_argument(
         "--alpha",
         type=_alpha,
-        default=defaults.alpha,
+        default=AUTO,
         metavar="A",
-        help="Dirichlet concentration of the label skew, or iid",
+        help="Dirichlet concentration of the label skew, iid, natural for the parts that the task "
+        "brings, or auto: natural for shakespeare, else 0.5",
     )
     run.add_argument(
         "--fraction",
-        type=_number,
+        type=number,
         default=defaults.fraction,
         metavar="F",
-        help="part of the clients that takes part in a round",
+        help="part of the clients that trains in a round",
     )
     run.add_argument(
-        "--seed", type=_integer, default=defaults.seed, metavar="S", help="of everything"
+        "--fraction-evaluate",
+        type=number,
+        metavar="F",
+        help="part of the clients that evaluates the result; as many as train if unset",
+    )
+    run.add_argument(
+        "--seed", type=integer, default=defaults.seed, metavar="S", help="of everything"
     )
     run.add_argument(
         "--strategy",
-        type=_one_of(STRATEGY_NAMES),
+        type=one_of(STRATEGY_NAMES),
         default=defaults.strategy,
-        help=_listed(STRATEGY_NAMES),
+        help=listed(STRATEGY_NAMES),
     )
     run.add_argument("--no-baseline", action="store_true", help="leave the uncompressed run out")
     run.add_argument(
-        "--workers", type=_integer, metavar="N", help="processes; one per core if unset"
+        "--workers", type=integer, metavar="N", help="processes; one per core if unset"
     )
     run.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder; a new one under runs/ if unset"
     )
     training = parser.add_argument_group("training on each client; unset: what suits the task")
-    training.add_argument("--local-epochs", type=_integer, metavar="N", help="passes per round")
+    training.add_argument("--local-epochs", type=integer, metavar="N", help="passes per round")
+    training.add_argument("--max-steps", type=integer, metavar="N", help="steps per round, at most")
+    training.add_argument("--batch-size", type=integer, metavar="N", help="samples per step")
     training.add_argument(
-        "--max-steps", type=_integer, metavar="N", help="steps per round, at most"
+        "--optimizer",
+        type=one_of(OPTIMIZER_NAMES),
+        metavar="NAME",
+        help=f"{listed(OPTIMIZER_NAMES)}; sgd has momentum",
     )
-    training.add_argument("--batch-size", type=_integer, metavar="N", help="samples per step")
-    training.add_argument("--learning-rate", type=_number, metavar="R", help="of SGD with momentum")
+    training.add_argument("--learning-rate", type=number, metavar="R", help="of the optimiser")
+    training.add_argument("--weight-decay", type=number, metavar="W", help="of the optimiser")
     codec = _add_codec(parser)
     codec.add_argument(
         "--step",
         "--relative-step",
         dest="relative_step",
-        type=_number,
+        type=number,
         metavar="K",
         help="quantiser step, in RMS of each tensor's update",
     )
     codec.add_argument(
         "--absolute-step",
         dest="step",
-        type=_number,
+        type=number,
         metavar="D",
         help="the same step for all tensors",
     )
@@ -189,10 +229,27 @@ def _add_simulate(commands: Any) -> None:
     )
     codec.add_argument(
         "--downlink-step",
-        type=_number,
+        type=number,
         metavar="K",
         help="the same with this step, in RMS of what the global model moved by",
     )
+
+
+def _add_experiment(commands: Any) -> None:
+    """Describe ``experiment``."""
+    parser = commands.add_parser(
+        "experiment",
+        allow_abbrev=False,
+        help="compare codecs over tasks, partitions, participation and seeds",
+        description="Run the grid that a TOML file describes in Flower's simulation engine, one "
+        "run after the other, and write results.csv. Run it again to go on after a kill: finished "
+        "runs are not repeated, a half run starts again.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.toml", help="what is compared")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the study; runs/FILE if unset"
+    )
+    parser.add_argument("--list", action="store_true", help="say what is run, and run nothing")
 
 
 def _add_report(commands: Any) -> None:
@@ -200,9 +257,24 @@ def _add_report(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         allow_abbrev=False,
-        help="make savings.png and report.html of a run folder anew",
+        help="make the report of a run or study anew, or compare several",
+        description="Of one folder that simulate wrote, make savings.png and report.html anew. Of "
+        "studies that experiment wrote, or of several folders, compare all finished runs: "
+        "report.html, figures/, summary.csv and summary.md.",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder that simulate wrote")
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folder that simulate or experiment wrote",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where a comparison goes; the first DIR if unset and that is of a study",
+    )
 
 
 def _add_compress(commands: Any) -> None:
@@ -215,10 +287,10 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("source", type=Path, metavar="IN", help=".npz or .safetensors")
     parser.add_argument("target", type=Path, metavar="OUT", help="file to write")
     codec = _add_codec(parser)
-    codec.add_argument("--step", type=_number, metavar="D", help="the same step for all tensors")
+    codec.add_argument("--step", type=number, metavar="D", help="the same step for all tensors")
     codec.add_argument(
         "--relative-step",
-        type=_number,
+        type=number,
         metavar="K",
         help=f"step in RMS of each tensor; {FILE_RELATIVE_STEP:g} if neither a step nor a target "
         "is given: finer than in training, as no later update makes up for the error",
@@ -261,78 +333,44 @@ def _add_codec(parser: argparse.ArgumentParser) -> Any:
         ("--quantizer", get_args(QuantizerName)),
         ("--allocation", get_args(Allocation)),
     ):
-        codec.add_argument(flag, type=_one_of(names), metavar="NAME", help=_listed(names))
+        codec.add_argument(flag, type=one_of(names), metavar="NAME", help=listed(names))
+    codec.add_argument(
+        "--quality",
+        type=one_of(get_args(Quality)),
+        metavar="NAME",
+        help=f"instead of a step: {listed(get_args(Quality))}; sets the profile too, unless given",
+    )
     codec.add_argument(
         "--target-bits-per-weight",
-        type=_number,
+        type=number,
         metavar="B",
         help="instead of a step: most bits per weight of a packet",
     )
     codec.add_argument(
         "--target-bytes",
-        type=_integer,
+        type=integer,
         metavar="N",
         help="instead of a step: most bytes of a packet",
     )
     codec.add_argument(
         "--step-override",
         dest="step_overrides",
-        type=_override,
+        type=override,
         action="append",
         metavar="PATTERN=FACTOR",
         help="factor on the step of the tensors of that name; the first match wins, repeatable",
     )
-    codec.add_argument("--rd-lambda", type=_number, metavar="L", help="price of a bit for rdoq")
-    codec.add_argument("--dead-zone", type=_number, metavar="Z", help="for deadzone, in steps")
+    codec.add_argument("--rd-lambda", type=number, metavar="L", help="price of a bit for rdoq")
+    codec.add_argument("--dead-zone", type=number, metavar="Z", help="for deadzone, in steps")
     return codec
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    """Write a choice for the help."""
-    return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
-    """Return a reader of one of the names."""
-
-    def read(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(f"expected {_listed(names)}, found {text!r}")
-        return text
-
-    return read
-
-
-def _integer(text: str) -> int:
-    """Read an integer."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected an integer, found {text!r}") from None
-
-
-def _number(text: str) -> float:
-    """Read a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
-
-
-def _override(text: str) -> tuple[str, float]:
-    """Read a pattern and a factor; names may hold an equals sign."""
-    pattern, _, factor = text.rpartition("=")
-    try:
-        return pattern, float(factor)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected PATTERN=FACTOR, found {text!r}") from None
-
-
 def _alpha(text: str) -> float | str:
-    """Read a number or the word for no skew."""
-    if text == "iid":
+    """Read a number or a word."""
+    if text in {"iid", NATURAL, AUTO}:
         return text
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number or iid, found {text!r}") from None
+        expected = f"expected a number, iid, {NATURAL} or {AUTO}"
+        raise argparse.ArgumentTypeError(f"{expected}, found {text!r}") from None

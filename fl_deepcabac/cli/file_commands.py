@@ -30,7 +30,7 @@ from fl_deepcabac import (
     UpdateReport,
     inspect_packet,
 )
-from fl_deepcabac.cli.arguments import FILE_RELATIVE_STEP, codec_config_of
+from fl_deepcabac.cli.arguments import codec_config_of
 from fl_deepcabac.cli.array_files import (
     read_arrays,
     refuse_array_name,
@@ -59,7 +59,9 @@ def compress_file(arguments: argparse.Namespace, console: Console) -> None:
     """
     config = codec_config_of(arguments)
     if all(getattr(arguments, name, None) is None for name in RATE_SETTINGS):
-        config = replace(config, relative_step=FILE_RELATIVE_STEP)
+        # No later update makes up for what this one loses.
+        alone = CodecConfig.auto(arguments.quality or "balanced", error_feedback=False)
+        config = replace(config, relative_step=alone.relative_step)
     refuse_array_name(arguments.target)
     require_other_file(arguments.source, arguments.target)
     update = read_arrays(arguments.source)

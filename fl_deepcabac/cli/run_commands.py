@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
+import re
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     from fl_deepcabac.experiments.codecs import UpdateCodec
     from fl_deepcabac.experiments.progress import LiveProgress
 
-__all__ = ["report", "simulate"]
+__all__ = ["RUN_PACKAGES", "report", "require_packages", "simulate"]
 
 _PLOT_PACKAGES = ("matplotlib", "jinja2")
-_RUN_PACKAGES = ("torch", "sklearn", "ray", *_PLOT_PACKAGES)
+RUN_PACKAGES = ("torch", "sklearn", "ray", *_PLOT_PACKAGES)
 
 
 def simulate(arguments: argparse.Namespace, console: Console) -> None:
@@ -48,7 +49,7 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
         For progress, the table per round and the last line.
     """
     settings, config = run_settings_of(arguments), codec_config_of(arguments)
-    _require_packages(_RUN_PACKAGES)
+    require_packages(RUN_PACKAGES)
     quiet_environment()
     with console.status("loading torch, Flower and the data"):
         from fl_deepcabac.experiments.client import load_partitioned  # noqa: PLC0415 (slow to load)
@@ -68,15 +69,22 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
             downlink = DownlinkConfig()
         load_partitioned(settings)
         if all(getattr(arguments, name) is None for name in RATE_SETTINGS):
-            relative_step = default_config(build_strategy(settings)).relative_step
-            config = replace(config, relative_step=relative_step)
+            suited = default_config(
+                build_strategy(settings),
+                arguments.quality or "balanced",
+                fraction=settings.cohort_size / settings.clients,
+            )
+            # Without error feedback, a quality has the finer steps that this takes.
+            if arguments.quality is None or config.error_feedback:
+                config = replace(config, relative_step=suited.relative_step)
     codecs: dict[str, UpdateCodec] = {
         "uncompressed": Uncompressed(),
         "compressed": DeepCabac(config, downlink),
     }
     if arguments.no_baseline:
         del codecs["uncompressed"]
-    folder = arguments.out or Path("runs") / f"{settings.task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.-]+", "-", settings.task)
+    folder = arguments.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     prepare_folder(folder)
     write_config(folder, _describe(settings, codecs))
     try:
@@ -90,20 +98,25 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def report(arguments: argparse.Namespace, console: Console) -> None:
-    """Make figure and page of a run folder anew, and show its rounds.
+    """Make the report of a run folder anew, or compare studies and several folders.
 
     Parameters
     ----------
     arguments : Namespace
-        `run_dir`.
+        `folders` and `out`.
     console : Console
-        For the table per round and the last line.
+        For the table per round, or the findings.
     """
-    _require_packages(_PLOT_PACKAGES)
-    _conclude(arguments.run_dir, console)
+    require_packages(_PLOT_PACKAGES)
+    from fl_deepcabac.cli.comparison_commands import is_comparison, report_comparison  # noqa: PLC0415
+
+    if is_comparison(arguments.folders, arguments.out):
+        report_comparison(arguments.folders, arguments.out, console)
+    else:
+        _conclude(arguments.folders[0], console)
 
 
-def _require_packages(names: tuple[str, ...]) -> None:
+def require_packages(names: tuple[str, ...]) -> None:
     """Raise if a package is absent; Flower itself would exit, others fail far into their import."""
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -179,9 +192,11 @@ def _conclude(folder: Path, console: Console) -> None:
 
 def _describe(settings: RunSettings, codecs: dict[str, UpdateCodec]) -> dict[str, Any]:
     """Return what ``config.json`` holds."""
-    from fl_deepcabac.experiments.tasks import get_task  # noqa: PLC0415 (slow to load)
+    from fl_deepcabac.experiments.client import task_of  # noqa: PLC0415 (slow to load)
+    from fl_deepcabac.experiments.travelling import travelling_weights  # noqa: PLC0415
 
-    task = get_task(settings.task)
+    task = task_of(settings)
+    model = task.build_model(settings.model)
     versions = {
         name: importlib.metadata.version(name) for name in ("flwr", "ray", "torch", "numpy")
     }
@@ -195,7 +210,7 @@ def _describe(settings: RunSettings, codecs: dict[str, UpdateCodec]) -> dict[str
         ],
         "model": [
             {"name": name, "shape": list(tensor.shape)}
-            for name, tensor in task.build_model().state_dict().items()
+            for name, tensor in travelling_weights(model).items()
         ],
         "versions": {
             "fl-deepcabac": __version__,

@@ -17,12 +17,14 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 from torch import nn
 
-from fl_deepcabac.experiments.partition import Parts, partition_samples
+from fl_deepcabac.experiments.base_weights import starting_model, with_base
+from fl_deepcabac.experiments.partition import Parts, share_out
 from fl_deepcabac.experiments.settings import RunSettings
-from fl_deepcabac.experiments.tasks import Samples, TaskData, get_task
-from fl_deepcabac.experiments.training import initial_model, judge_model, train_model
+from fl_deepcabac.experiments.tasks import Samples, Task, TaskData, get_task
+from fl_deepcabac.experiments.training import judge_model, train_model
+from fl_deepcabac.experiments.travelling import load_travelling, travelling_weights
 
-__all__ = ["SETTINGS_KEY", "build_client_app", "load_partitioned"]
+__all__ = ["SETTINGS_KEY", "build_client_app", "load_partitioned", "task_of"]
 
 # Key of the run's settings in the config of train and evaluate messages.
 SETTINGS_KEY = "experiment"
@@ -58,24 +60,34 @@ def load_partitioned(settings: RunSettings) -> tuple[TaskData, Parts]:
     Returns
     -------
     tuple of (TaskData, list of ndarray)
-        The samples, and the indices of the training samples of each client.
+        The samples, with the base of the model if it needs one, and the indices of the training
+        samples of each client.
 
     Raises
     ------
     DataFileError
         If a file is missing or broken.
     SettingsError
-        If there are more clients than samples.
+        If the task has no such model, or cannot be shared out in that way between so many clients.
     """
-    folder = None if settings.data_dir is None else Path(settings.data_dir)
-    data = get_task(settings.task).load_data(folder)
-    parts = partition_samples(
-        data.train.labels.numpy(),
-        n_clients=settings.clients,
-        alpha=settings.alpha,
-        seed=settings.seed,
-    )
-    return data, parts
+    task = task_of(settings)
+    data = task.load_data(_data_dir(settings))
+    parts = share_out(data, settings)
+    return with_base(task, data, settings.model), parts
+
+
+def task_of(settings: RunSettings) -> Task:
+    """Return the task of a run; raises as `get_task` does.
+
+    Parameters
+    ----------
+    settings : RunSettings
+
+    Returns
+    -------
+    Task
+    """
+    return get_task(settings.task, _data_dir(settings))
 
 
 def _train(message: Message, context: Context) -> Message:
@@ -86,12 +98,12 @@ def _train(message: Message, context: Context) -> Message:
     loss = train_model(
         model,
         samples,
-        plan=get_task(settings.task).plan_for(settings),
+        plan=task_of(settings).plan_for(settings),
         seed=_training_seed(settings, server_round, _partition_id(context)),
         proximal_mu=float(str(config.get("proximal-mu", 0.0))),
     )
     metrics = MetricRecord({"train-loss": loss, "num-examples": len(samples)})
-    content = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics})
+    content = RecordDict({"arrays": ArrayRecord(travelling_weights(model)), "metrics": metrics})
     return Message(content, reply_to=message)
 
 
@@ -117,10 +129,15 @@ def _prepare(message: Message, context: Context) -> tuple[RunSettings, nn.Module
     torch.set_num_threads(1)  # as many clients run side by side as there are cores
     settings = _settings(message)
     data, parts = load_partitioned(settings)
-    model = initial_model(get_task(settings.task).build_model, seed=settings.seed)
+    model = starting_model(task_of(settings), data, settings)
     [arrays] = message.content.array_records.values()
-    model.load_state_dict(arrays.to_torch_state_dict())
+    load_travelling(model, arrays.to_torch_state_dict())
     return settings, model, data.train.take(parts[_partition_id(context)])
+
+
+def _data_dir(settings: RunSettings) -> Path | None:
+    """Return the folder of the data as a path."""
+    return None if settings.data_dir is None else Path(settings.data_dir)
 
 
 def _settings(message: Message) -> RunSettings:

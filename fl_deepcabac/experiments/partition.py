@@ -1,22 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sharing out the training samples between clients.
 
-Invariant: every sample belongs to exactly one client and no client is empty. Equal arguments give
-equal parts on every machine.
+Invariant: no sample belongs to two clients and no client is empty; except for natural parts, of
+which there may be more than clients, every sample belongs to one. Equal arguments give equal parts
+on every machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.experiments.settings import SettingsError
+from fl_deepcabac.experiments.settings import NATURAL, RunSettings, SettingsError
+from fl_deepcabac.experiments.tasks import TaskData
 
-__all__ = ["Parts", "dirichlet_partition", "even_partition", "partition_samples"]
+__all__ = [
+    "Parts",
+    "dirichlet_partition",
+    "even_partition",
+    "natural_partition",
+    "partition_samples",
+    "share_out",
+]
 
 Parts: TypeAlias = list[NDArray[np.int64]]
+
+
+def share_out(data: TaskData, settings: RunSettings) -> Parts:
+    """Share out the training samples of a task as the settings of a run say.
+
+    Parameters
+    ----------
+    data : TaskData
+        The samples, and natural parts if there are any.
+    settings : RunSettings
+        `alpha` says how, `clients` between how many, `seed` draws.
+
+    Returns
+    -------
+    list of ndarray, int64
+        Sorted sample indices of each client.
+
+    Raises
+    ------
+    SettingsError
+        If the task cannot be shared out in that way, or not between so many clients.
+    """
+    alpha, task = settings.alpha, settings.task
+    if alpha == NATURAL:
+        if data.parts is None:
+            expected = f"a number or None, as the task {task} has no parts of its own"
+            raise SettingsError("alpha", expected=expected, found=alpha)
+        return natural_partition(data.parts, n_clients=settings.clients, seed=settings.seed)
+    if alpha is not None and data.train.labels.ndim > 1:
+        expected = f"'natural', or None for IID, as the task {task} labels sequences, not samples"
+        raise SettingsError("alpha", expected=expected, found=alpha)
+    return partition_samples(
+        data.train.labels.numpy(),
+        n_clients=settings.clients,
+        alpha=None if alpha is None else float(alpha),
+        seed=settings.seed,
+    )
+
+
+def natural_partition(parts: Sequence[NDArray[np.int64]], *, n_clients: int, seed: int) -> Parts:
+    """Draw the parts that take part, one for each client.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray, int64
+        Sample indices of each natural part.
+    n_clients, seed : int
+        As for `partition_samples`.
+
+    Returns
+    -------
+    list of ndarray, int64
+        Some of the parts, in their order.
+
+    Raises
+    ------
+    SettingsError
+        If there are fewer parts than clients.
+    """
+    if len(parts) < n_clients:
+        expected = f"at most one client per part of the task's own ({len(parts)})"
+        raise SettingsError("clients", expected=expected, found=n_clients)
+    drawn = np.random.default_rng([seed, n_clients]).choice(len(parts), n_clients, replace=False)
+    return [parts[index] for index in np.sort(drawn)]
 
 
 def partition_samples(

@@ -20,16 +20,23 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fl_deepcabac.errors import DeepCabacError
-from fl_deepcabac.experiments.client import SETTINGS_KEY, build_client_app, load_partitioned
+from fl_deepcabac.experiments.base_weights import starting_model
+from fl_deepcabac.experiments.client import (
+    SETTINGS_KEY,
+    build_client_app,
+    load_partitioned,
+    task_of,
+)
 from fl_deepcabac.experiments.codecs import CodecCost, UpdateCodec
 from fl_deepcabac.experiments.engine import Engine, available_cores, engine_log, simulate
 from fl_deepcabac.experiments.recording import RoundFacts, make_row
 from fl_deepcabac.experiments.rows import RoundRow
 from fl_deepcabac.experiments.settings import RunSettings
 from fl_deepcabac.experiments.strategies import RepeatableStrategy, build_strategy
-from fl_deepcabac.experiments.tasks import Samples, get_task
+from fl_deepcabac.experiments.tasks import TaskData
 from fl_deepcabac.experiments.traffic import MeteredGrid
-from fl_deepcabac.experiments.training import initial_model, judge_model
+from fl_deepcabac.experiments.training import judge_model
+from fl_deepcabac.experiments.travelling import load_travelling, travelling_weights
 from fl_deepcabac.flower.ledger import RoundRecord
 
 __all__ = ["RunObserver", "RunResult", "SimulationError", "run_federated"]
@@ -70,7 +77,7 @@ class RunResult:
     seconds : float
         Wall time, start of the engine included.
     weights : dict of str to ndarray
-        The final global model.
+        The final global model, without what is frozen in it.
     """
 
     label: str
@@ -115,7 +122,7 @@ def run_federated(
     DataFileError
         If a file of the task is missing or broken.
     SettingsError
-        If there are more clients than samples.
+        If the task has no such model, or cannot be shared out in that way between so many clients.
     SimulationError
         If the engine failed, or no client's update was usable in some round.
 
@@ -127,14 +134,17 @@ def run_federated(
     started = time.monotonic()
     data, _ = load_partitioned(settings)
     stop = threading.Event()
-    server = _Server(settings, codec, label or codec.name, data.test, observer, stop)
+    server = _Server(settings, codec, label or codec.name, data, observer, stop)
     with engine_log(log_path) as warnings:
         try:
             engine(
                 server.serve,
                 build_client_app(codec.client_mods()),
                 n_nodes=settings.clients,
-                n_workers=min(settings.workers or available_cores(), settings.cohort_size),
+                n_workers=min(
+                    settings.workers or available_cores(),
+                    max(settings.cohort_size, settings.jury_size),
+                ),
                 stop=stop,
             )
         except DeepCabacError:
@@ -160,7 +170,7 @@ class _Server:
         settings: RunSettings,
         codec: UpdateCodec,
         label: str,
-        test_samples: Samples,
+        data: TaskData,
         observer: RunObserver | None,
         stop: threading.Event,
     ) -> None:
@@ -169,14 +179,14 @@ class _Server:
         self.weights: dict[str, np.ndarray[Any, Any]] = {}
         self._settings = settings
         self._codec = codec
-        self._test_samples = test_samples
+        self._test_samples = data.test
         self._observer = observer
         self._stop = stop
-        self._model = initial_model(get_task(settings.task).build_model, seed=settings.seed)
+        self._model = starting_model(task_of(settings), data, settings)
 
     def serve(self, grid: Grid) -> None:
         """Train from the first round to the last."""
-        arrays = ArrayRecord(self._model.state_dict())
+        arrays = ArrayRecord(travelling_weights(self._model))
         metered = MeteredGrid(
             grid,
             model_bytes=sum(array.numpy().nbytes for array in arrays.values()),
@@ -221,7 +231,7 @@ class _Server:
     ) -> None:
         """Judge the new global model and add the row of its round."""
         _require_usable_updates(traffic, cost)
-        self._model.load_state_dict(arrays.to_torch_state_dict())
+        load_travelling(self._model, arrays.to_torch_state_dict())
         self.weights = {name: array.numpy() for name, array in arrays.items()}
         facts = RoundFacts(
             traffic=traffic,

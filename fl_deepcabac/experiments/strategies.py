@@ -37,7 +37,7 @@ def build_strategy(settings: RunSettings) -> Strategy:
     Parameters
     ----------
     settings : RunSettings
-        Names the strategy, and the size of the cohort.
+        Names the strategy, and says how many clients train and evaluate.
 
     Returns
     -------
@@ -46,8 +46,9 @@ def build_strategy(settings: RunSettings) -> Strategy:
     # Without these minima Flower's first round may take the few nodes that happen to be up.
     return _BUILDERS[settings.strategy](
         min_train_nodes=settings.cohort_size,
-        min_evaluate_nodes=settings.cohort_size,
-        min_available_nodes=settings.cohort_size,
+        fraction_evaluate=1.0 if settings.jury_size else 0.0,
+        min_evaluate_nodes=settings.jury_size,
+        min_available_nodes=1,
     )
 
 
@@ -83,7 +84,7 @@ class RepeatableStrategy(Strategy):
 
     Notes
     -----
-    The clients that train in a round also evaluate its result.
+    Those who evaluate the result of a round are drawn apart from those who trained, as Flower does.
     """
 
     def __init__(
@@ -97,9 +98,17 @@ class RepeatableStrategy(Strategy):
         self._node_of_client = {client: node for node, client in client_of_node.items()}
 
     def cohort(self, server_round: int) -> list[int]:
-        """Return the node ids that take part in the round, by ascending client."""
-        rng = np.random.default_rng([self._settings.seed, server_round])
-        clients = rng.choice(self._settings.clients, self._settings.cohort_size, replace=False)
+        """Return the node ids that train in the round, by ascending client."""
+        return self._draw(self._settings.cohort_size, [self._settings.seed, server_round])
+
+    def jury(self, server_round: int) -> list[int]:
+        """Return the node ids that evaluate the result of the round, by ascending client."""
+        # A longer seed is another generator.
+        return self._draw(self._settings.jury_size, [self._settings.seed, server_round, 1])
+
+    def _draw(self, n_clients: int, seed: list[int]) -> list[int]:
+        rng = np.random.default_rng(seed)
+        clients = rng.choice(self._settings.clients, n_clients, replace=False)
         return [self._node_of_client[int(client)] for client in np.sort(clients)]
 
     def configure_train(
@@ -120,8 +129,8 @@ class RepeatableStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask the same cohort to judge the result."""
-        view = _CohortGrid(grid, self.cohort(server_round))
+        """Ask the jury to judge the result."""
+        view = _CohortGrid(grid, self.jury(server_round))
         return self.inner.configure_evaluate(server_round, arrays, config, view)
 
     def aggregate_evaluate(

@@ -24,7 +24,7 @@ JUDGE_BATCH = 512
 
 @dataclass(frozen=True)
 class Verdict:
-    """Mean cross-entropy (nats) and part of the samples classified rightly (0 to 1)."""
+    """Mean cross-entropy (nats) and part of the labels that were found (0 to 1)."""
 
     loss: float
     accuracy: float
@@ -62,7 +62,7 @@ def train_model(
     Parameters
     ----------
     model : Module
-        Starts from the weights it has.
+        Starts from the weights it has; frozen ones stay.
     samples : Samples
         At least one.
     plan : TrainingPlan
@@ -75,15 +75,16 @@ def train_model(
     Returns
     -------
     float
-        Mean cross-entropy over the samples, each at the time it was trained on. Nats.
+        Mean cross-entropy over the labels, each at the time it was trained on. Nats.
 
     References
     ----------
     .. [1] T. Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
-    anchor = [weights.detach().clone() for weights in model.parameters()]
+    trained = [weights for weights in model.parameters() if weights.requires_grad]
+    optimizer = _build_optimizer(trained, plan)
+    anchor = [weights.detach().clone() for weights in trained]
     model.train()
     loss_sum, n_seen = 0.0, 0
     batches = (
@@ -93,19 +94,36 @@ def train_model(
     )
     for batch in islice(batches, plan.max_steps):
         optimizer.zero_grad()
-        loss = functional.cross_entropy(model(samples.inputs[batch]), samples.labels[batch])
+        loss = _cross_entropy(model(samples.inputs[batch]), samples.labels[batch])
         loss_sum += loss.item() * len(batch)
         n_seen += len(batch)
         if proximal_mu:
-            loss = loss + 0.5 * proximal_mu * _squared_distance(model, anchor)
+            loss = loss + 0.5 * proximal_mu * _squared_distance(trained, anchor)
         loss.backward()
         optimizer.step()
     return loss_sum / n_seen
 
 
-def _squared_distance(model: nn.Module, anchor: list[torch.Tensor]) -> torch.Tensor:
+def _build_optimizer(trained: list[nn.Parameter], plan: TrainingPlan) -> torch.optim.Optimizer:
+    """Return a fresh optimiser for the weights."""
+    rate, decay = plan.learning_rate, plan.weight_decay
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+    return torch.optim.SGD(trained, lr=rate, momentum=plan.momentum, weight_decay=decay)
+
+
+def _cross_entropy(
+    scores: torch.Tensor, labels: torch.Tensor, reduction: str = "mean"
+) -> torch.Tensor:
+    """Return the loss over all labels, of samples or of the positions of sequences alike."""
+    return functional.cross_entropy(
+        scores.flatten(end_dim=-2), labels.flatten(), reduction=reduction
+    )
+
+
+def _squared_distance(trained: list[nn.Parameter], anchor: list[torch.Tensor]) -> torch.Tensor:
     """Return how far the weights have moved from the anchor, squared."""
-    moves = [weights - start for weights, start in zip(model.parameters(), anchor, strict=True)]
+    moves = [weights - start for weights, start in zip(trained, anchor, strict=True)]
     return torch.stack([move.square().sum() for move in moves]).sum()
 
 
@@ -130,6 +148,7 @@ def judge_model(model: nn.Module, samples: Samples) -> Verdict:
         samples.inputs.split(JUDGE_BATCH), samples.labels.split(JUDGE_BATCH), strict=True
     ):
         scores = model(inputs)
-        loss_sum += functional.cross_entropy(scores, labels, reduction="sum").item()
-        n_right += int((scores.argmax(dim=1) == labels).sum())
-    return Verdict(loss_sum / len(samples), n_right / len(samples))
+        loss_sum += _cross_entropy(scores, labels, reduction="sum").item()
+        n_right += int((scores.argmax(dim=-1) == labels).sum())
+    n_labels = samples.labels.numel()
+    return Verdict(loss_sum / n_labels, n_right / n_labels)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_deepcabac.experiments.partition import partition_samples
+from fl_deepcabac.experiments.partition import natural_partition, partition_samples
 from fl_deepcabac.experiments.settings import SettingsError
 
 LABELS = np.repeat(np.arange(10), 60)
@@ -63,3 +63,22 @@ def test_more_clients_than_samples_is_refused(alpha: float | None) -> None:
     ) as info:
         partition_samples(np.array([0, 1, 1]), n_clients=4, alpha=alpha, seed=0)
     assert info.value.field == "clients"
+
+
+def test_natural_parts_are_drawn_whole_and_in_order() -> None:
+    parts = [np.arange(start, start + 5) for start in range(0, 100, 5)]
+    first, again, other = (
+        [part.tolist() for part in natural_partition(parts, n_clients=6, seed=seed)]
+        for seed in (3, 3, 4)
+    )
+    assert first == again != other
+    assert first == sorted(first)
+    assert len({part[0] for part in first}) == 6
+    assert all(part == list(range(part[0], part[0] + 5)) for part in first)
+    everyone = natural_partition(parts, n_clients=20, seed=0)
+    assert np.concatenate(everyone).tolist() == list(range(100))
+
+
+def test_more_clients_than_natural_parts_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"at most one client per part .* \(1\), found 2"):
+        natural_partition([np.arange(4)], n_clients=2, seed=0)

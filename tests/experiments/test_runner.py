@@ -31,6 +31,7 @@ from fl_deepcabac.experiments.engine import engine_log
 from fl_deepcabac.experiments.rows import HEADER_LAYER, RoundRow
 from fl_deepcabac.experiments.runner import RunResult, SimulationError, run_federated
 from fl_deepcabac.experiments.settings import STRATEGY_NAMES, RunSettings, SettingsError
+from fl_deepcabac.experiments.strategies import RepeatableStrategy, build_strategy
 from fl_deepcabac.experiments.tasks import TaskData, digits
 from fl_deepcabac.experiments.traffic import SimulationStopped
 from fl_deepcabac.flower import DeepCABACStrategy
@@ -39,8 +40,8 @@ SETTINGS = RunSettings(clients=3, rounds=2, local_epochs=1, batch_size=32)
 N_SAMPLES = 240
 N_WEIGHTS = 151_306
 MODEL_BYTES = 4 * N_WEIGHTS
-# The encode time that stands before each packet.
-ENVELOPE_BYTES = 4
+# What stands before each packet: checksum and encode time.
+ENVELOPE_BYTES = 6
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +185,21 @@ def test_fraction_trains_only_the_cohort() -> None:
     seen.clear()
     run_federated(settings, Uncompressed(), engine=InProcess(Watches(), seed=9))
     assert sorted(seen) == first
+
+
+@pytest.mark.parametrize(("fraction", "n_judges"), [(None, 2), (0.6, 3), (0.01, 1), (0.0, 0)])
+def test_jury_is_drawn_apart_from_the_cohort(fraction: float | None, n_judges: int) -> None:
+    settings = dataclasses.replace(
+        SETTINGS, clients=5, rounds=4, fraction=0.4, fraction_evaluate=fraction
+    )
+    result = run_federated(settings, Uncompressed(), engine=InProcess())
+    for row in result.rows:
+        assert row.downlink_raw_bytes == (2 + n_judges) * MODEL_BYTES
+        assert (row.client_accuracy is None) == (n_judges == 0)
+    nodes = RepeatableStrategy(
+        build_strategy(settings), settings=settings, client_of_node=dict(enumerate(range(5)))
+    )
+    assert any(set(nodes.jury(n)) - set(nodes.cohort(n)) for n in (1, 2, 3, 4)) == (n_judges > 0)
 
 
 @pytest.mark.parametrize("codec", [Uncompressed(), DeepCabac()])

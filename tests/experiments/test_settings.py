@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fl_deepcabac.cli.arguments import build_parser, run_settings_of
 from fl_deepcabac.experiments.settings import RunSettings, SettingsError
 
 
@@ -14,6 +15,16 @@ from fl_deepcabac.experiments.settings import RunSettings, SettingsError
     ("field", "value"),
     [
         ("task", "cifar"),
+        ("task", 5),
+        ("task", "digits:"),
+        ("task", "digits:mnist"),
+        ("task", "flwr-datasets"),
+        ("task", "flwr-datasets:"),
+        ("model", "vgg"),
+        ("model", 8),
+        ("optimizer", "lion"),
+        ("weight_decay", -0.1),
+        ("weight_decay", float("nan")),
         ("strategy", "fedsgd"),
         ("clients", 0),
         ("clients", True),
@@ -24,6 +35,8 @@ from fl_deepcabac.experiments.settings import RunSettings, SettingsError
         ("alpha", -0.5),
         ("alpha", float("nan")),
         ("alpha", float("inf")),
+        ("alpha", "iid"),
+        ("alpha", "Natural"),
         ("fraction", 0.0),
         ("fraction", 1.01),
         ("fraction", -0.1),
@@ -47,6 +60,19 @@ def test_settings_survive_json() -> None:
     assert RunSettings.from_json(settings.to_json()) == settings
 
 
+@pytest.mark.parametrize(
+    ("task", "alpha"),
+    [("digits", 0.5), ("flwr-datasets:ylecun/mnist", 0.5), ("shakespeare", "natural")],
+)
+def test_alpha_is_what_suits_the_task_unless_it_is_given(task: str, alpha: float | str) -> None:
+    assert RunSettings(task=task).alpha == RunSettings(task=task, alpha="auto").alpha == alpha
+    assert RunSettings(task=task, alpha=None).alpha is None
+    assert RunSettings(task=task, alpha=2).alpha == 2.0
+    settings = RunSettings(task=task, alpha="natural", model="mlp", optimizer="adamw")
+    assert RunSettings.from_json(settings.to_json()) == settings
+    assert "auto" not in RunSettings(task=task).to_json()
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"tasks": "digits"}', '{"clients": "many"}'])
 def test_settings_refuse_other_json(text: str) -> None:
     with pytest.raises(SettingsError, match="expected"):
@@ -61,3 +87,27 @@ def test_cohort_size_is_the_fraction_and_at_least_one(
     clients: int, fraction: float, expected: int
 ) -> None:
     assert RunSettings(clients=clients, fraction=fraction).cohort_size == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", RunSettings()),
+        ("--task shakespeare", RunSettings(task="shakespeare", alpha="natural")),
+        ("--task shakespeare --alpha iid", RunSettings(task="shakespeare", alpha=None)),
+        ("--alpha natural", RunSettings(alpha="natural")),
+        ("--alpha auto", RunSettings(alpha=0.5)),
+        (
+            "--task flwr-datasets:ylecun/mnist --model resnet8 --optimizer adamw --weight-decay 0",
+            RunSettings(
+                task="flwr-datasets:ylecun/mnist",
+                model="resnet8",
+                optimizer="adamw",
+                weight_decay=0.0,
+            ),
+        ),
+    ],
+)
+def test_command_line_makes_the_same_settings(options: str, expected: RunSettings) -> None:
+    arguments = build_parser().parse_args(["simulate", *options.split()])
+    assert run_settings_of(arguments) == expected

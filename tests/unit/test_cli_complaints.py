@@ -40,12 +40,16 @@ from fl_deepcabac.container import container_bytes
         (["simulate", "--target-bits-per-weight", "0"], "setting 'target_bits_per_weight'"),
         (["compress", "a", "b", "--step-override", "*"], "expected PATTERN=FACTOR, found '*'"),
         (["compress", "a", "b", "--step-override", "*=-1"], "setting 'step_overrides': expected"),
-        (["simulate", "--task", "cifar"], "expected digits or fashion-mnist, found 'cifar'"),
+        (["simulate", "--task", "cifar"], "setting 'task': expected one of digits, fashion-mnist,"),
+        (["simulate", "--task", "flwr-datasets"], "flwr-datasets:NAME, found 'flwr-datasets'"),
+        (["simulate", "--model", "vgg"], "expected convnet, mlp, resnet8, transformer or lora"),
+        (["simulate", "--optimizer", "lion"], "expected sgd or adamw, found 'lion'"),
+        (["simulate", "--weight-decay", "-1"], "setting 'weight_decay': expected a number in [0,"),
         (["simulate", "--clients", "many"], "expected an integer, found 'many'"),
         (["simulate", "--clients", "0"], "setting 'clients': expected an integer in [1,"),
         (["simulate", "--rounds", "0"], "setting 'rounds': expected an integer in [1,"),
         (["simulate", "--alpha", "-0.5"], "setting 'alpha': expected a number in"),
-        (["simulate", "--alpha", "some"], "expected a number or iid, found 'some'"),
+        (["simulate", "--alpha", "some"], "expected a number, iid, natural or auto, found 'some'"),
         (["simulate", "--fraction", "0"], "setting 'fraction': expected"),
         (["simulate", "--fraction", "1.5"], "setting 'fraction': expected"),
         (["simulate", "--seed", "-1"], "setting 'seed': expected"),
@@ -215,7 +219,7 @@ def test_missing_data_files_leave_no_run_folder(
 ) -> None:
     out = tmp_path / "run"
     argv = ("simulate", "--task", "fashion-mnist", "--data-dir", tmp_path / "none", "--out", out)
-    assert "expected a folder with the four Fashion-MNIST files" in complaint(capsys, *argv)
+    assert "expected a folder with the four files of fashion-mnist" in complaint(capsys, *argv)
     assert not out.exists()
 
 

@@ -7,7 +7,6 @@ with different seeds are judged on the same samples.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from fl_deepcabac.experiments.models import ConvNet
+from fl_deepcabac.experiments.models import picture_models
 from fl_deepcabac.experiments.tasks import Samples, Task, TaskData, TrainingPlan
 
 __all__ = ["TASK"]
@@ -40,6 +39,6 @@ def _load_data(data_dir: Path | None) -> TaskData:
 TASK = Task(
     name="digits",
     load_data=_load_data,
-    build_model=partial(ConvNet, side=8, n_classes=10, is_pooled_twice=False),
+    models=picture_models(side=8, n_classes=10),
     plan=TrainingPlan(local_epochs=2, batch_size=16, learning_rate=0.05, momentum=0.9),
 )

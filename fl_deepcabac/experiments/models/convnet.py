@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models that the tasks train."""
+"""A small convolutional network for pictures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ class ConvNet(nn.Module):
     Parameters
     ----------
     side : int
-        Height and width of the pictures, which have one channel.
+        Height and width of the pictures. Unit: pixels.
     n_classes : int
         Number of outputs.
     is_pooled_twice : bool
         Halve the picture after both convolutions, or after the second alone.
+    n_channels : int
+        1 for gray pictures, 3 for coloured ones.
 
     Notes
     -----
-    For 8 x 8 pixels and one pooling 151 306 weights, for 28 x 28 and two 421 642; nine in ten of
-    them in the first fully connected layer, as in many models that end in such layers.
+    For 8 x 8 gray pixels and one pooling 151 306 weights, for 28 x 28 and two 421 642; nine in ten
+    of them in the first fully connected layer, as in many models that end in such layers.
     """
 
-    def __init__(self, *, side: int, n_classes: int, is_pooled_twice: bool) -> None:
+    def __init__(
+        self, *, side: int, n_classes: int, is_pooled_twice: bool, n_channels: int = 1
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, kernel_size=3, padding=1)
+        self.conv1 = nn.Conv2d(n_channels, 32, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, kernel_size=3, padding=1)
         self.shrink1 = nn.MaxPool2d(2) if is_pooled_twice else nn.Identity()
         self.shrink2 = nn.MaxPool2d(2)
@@ -38,7 +42,7 @@ class ConvNet(nn.Module):
         self.fc2 = nn.Linear(128, n_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the class scores, shape (n, n_classes), of images of shape (n, 1, side, side)."""
+        """Return the class scores, shape (n, n_classes), of images, (n, n_channels, side, side)."""
         hidden = self.shrink1(torch.relu(self.conv1(images)))
         hidden = self.shrink2(torch.relu(self.conv2(hidden)))
         hidden = torch.relu(self.fc1(hidden.flatten(start_dim=1)))
