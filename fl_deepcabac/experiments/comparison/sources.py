@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finished runs, read from folders of studies and of single runs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fl_deepcabac.experiments.rows import RoundRow
+from fl_deepcabac.experiments.run_folder import read_run
+from fl_deepcabac.experiments.study_folder import FinishedRun, StudyFolder
+
+__all__ = ["read_runs"]
+
+
+def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
+    """Read all runs that have ended.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Of studies, or as ``simulate`` writes them.
+
+    Returns
+    -------
+    list of FinishedRun
+
+    Raises
+    ------
+    RunFolderError
+        If a folder is neither, or a file in it does not hold what it should.
+    OSError
+        If a file cannot be read.
+    """
+    runs: list[FinishedRun] = []
+    for folder in folders:
+        if StudyFolder.is_one(folder):
+            runs += StudyFolder(folder).runs()
+        else:
+            runs += _runs_of_simulation(folder)
+    return runs
+
+
+def _runs_of_simulation(folder: Path) -> Iterator[FinishedRun]:
+    """Yield the runs of one run folder, described as those of a study are."""
+    record = read_run(folder)
+    for run in record.config["runs"]:
+        rows: list[RoundRow] = record.runs.get(run["label"], [])
+        about: dict[str, Any] = {
+            "run_id": f"{folder.resolve().name}/{run['label']}",
+            "case": "",
+            "label": run["label"],
+            "settings": record.config["settings"],
+            "codec": run["codec"],
+            "codec_settings": run["codec_settings"],
+            # Whether all rounds are there is looked at by whoever averages.
+            "status": "finished",
+            "reason": None,
+            "versions": record.config["versions"],
+        }
+        yield FinishedRun(about, rows)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a study: one folder a run, and one tidy table of all rounds.
+
+    study.toml              what is compared
+    results.csv             one line a round and run: settings, codec, and what came out
+    runs/ID/run.json        what was run, and how it ended; written last
+    runs/ID/rounds.jsonl    one JSON object a round, with the bytes of each layer
+    runs/ID/engine.log      what Flower's engine said
+
+Invariants: a run with a `run.json` has ended, and is never run again if it ended well; one without
+was interrupted, and starts anew. The table is made from the runs alone, and can be made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fl_deepcabac.atomic_file import write_atomically
+from fl_deepcabac.experiments.rows import RoundRow
+from fl_deepcabac.experiments.run_folder import LOG_NAME, ROWS_NAME, RunFolderError, read_rows
+
+__all__ = [
+    "RESULTS_NAME",
+    "STUDY_NAME",
+    "FinishedRun",
+    "StudyFolder",
+    "describe_rounds",
+]
+
+RESULTS_NAME: Final = "results.csv"
+STUDY_NAME: Final = "study.toml"
+RUNS_NAME: Final = "runs"
+RUN_NAME: Final = "run.json"
+_FINISHED, _FAILED = "finished", "failed"
+# Of a run, besides its settings, in the order of the table.
+_ABOUT: Final = ("run_id", "case", "label", "codec_settings")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has ended.
+
+    Parameters
+    ----------
+    about : dict
+        ``run_id``, ``case``, ``label``, ``settings``, ``codec``, ``codec_settings``, ``status``,
+        ``reason``, ``seconds`` and ``versions``.
+    rows : list of RoundRow
+        Rounds ascending; fewer than planned where the run failed.
+    """
+
+    about: dict[str, Any]
+    rows: list[RoundRow]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run came to its end."""
+        return bool(self.about["status"] == _FINISHED)
+
+
+class StudyFolder:
+    """Where the runs of a study are kept.
+
+    Parameters
+    ----------
+    path : Path
+        Made if missing.
+
+    Raises
+    ------
+    RunFolderError
+        If it is there and neither empty nor the folder of a study.
+    OSError
+        If it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"{path}: expected a folder, found a file")
+        if path.is_dir() and any(path.iterdir()) and not (path / RUNS_NAME).is_dir():
+            raise RunFolderError(
+                f"{path}: expected a new folder, an empty one or that of a study, found another"
+            )
+        self.path = path
+        (path / RUNS_NAME).mkdir(parents=True, exist_ok=True)
+
+    def keep_study(self, text: str) -> None:
+        """Keep the file that describes the study, as it was when it was run last."""
+        write_atomically(self.path / STUDY_NAME, text.encode())
+
+    @staticmethod
+    def is_one(path: Path) -> bool:
+        """Say whether this is the folder of a study."""
+        return (path / RUNS_NAME).is_dir()
+
+    def run_folder(self, run_id: str) -> Path:
+        """Return the folder of a run."""
+        return self.path / RUNS_NAME / run_id
+
+    def log_path(self, run_id: str) -> Path:
+        """Return where the engine's log of a run goes."""
+        return self.run_folder(run_id) / LOG_NAME
+
+    def has_finished(self, run_id: str) -> bool:
+        """Whether a run has come to its end, in this or an earlier process."""
+        run = self._read(self.run_folder(run_id))
+        return run is not None and run.is_whole
+
+    def begin(self, run_id: str) -> None:
+        """Make room for a run; what an interrupted or failed one has left is removed."""
+        folder = self.run_folder(run_id)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+
+    def add_row(self, run_id: str, row: RoundRow) -> None:
+        """Keep another round of a run."""
+        with (self.run_folder(run_id) / ROWS_NAME).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row.to_dict(), allow_nan=False) + "\n")
+
+    def end(self, run_id: str, about: Mapping[str, Any], *, reason: str | None = None) -> None:
+        """Keep that a run has ended, well or for a reason."""
+        status = _FINISHED if reason is None else _FAILED
+        text = json.dumps({**about, "status": status, "reason": reason}, indent=2, allow_nan=False)
+        write_atomically(self.run_folder(run_id) / RUN_NAME, f"{text}\n".encode())
+        self.write_results()
+
+    def runs(self) -> Iterator[FinishedRun]:
+        """Yield all runs that have ended, by id.
+
+        Raises
+        ------
+        RunFolderError
+            If a file does not hold what it should.
+        """
+        for folder in sorted((self.path / RUNS_NAME).iterdir()):
+            if (run := self._read(folder)) is not None:
+                yield run
+
+    def _read(self, folder: Path) -> FinishedRun | None:
+        if not (folder / RUN_NAME).is_file():
+            return None
+        try:
+            about = json.loads((folder / RUN_NAME).read_text(encoding="utf-8"))
+            missing = {*_ABOUT, "settings", "status"} - about.keys()
+        except (ValueError, AttributeError) as error:
+            raise RunFolderError(f"{folder / RUN_NAME}: expected JSON, found: {error}") from None
+        if missing:
+            raise RunFolderError(f"{folder / RUN_NAME}: expected {sorted(missing)[0]}, found none")
+        rows = read_rows(folder / ROWS_NAME) if (folder / ROWS_NAME).is_file() else []
+        return FinishedRun(about, sorted(rows, key=lambda row: row.round))
+
+    def write_results(self) -> None:
+        """Write the table of all rounds of all runs that came to their end."""
+        whole = (run for run in self.runs() if run.is_whole)
+        write_atomically(self.path / RESULTS_NAME, _table_of(whole).encode())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from working on the same study.
+
+        Raises
+        ------
+        RunFolderError
+            If one does.
+        """
+        try:
+            import fcntl  # noqa: PLC0415 (not on Windows)
+        except ImportError:
+            yield
+            return
+        with (self.path / RUNS_NAME / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunFolderError(
+                    f"{self.path}: expected no other process at work on this study, found one"
+                ) from None
+            yield
+
+
+def describe_rounds(run: FinishedRun) -> Iterator[dict[str, Any]]:
+    """Yield one flat dict a round: what the run was, then what came out of the round."""
+    about = {name: run.about[name] for name in _ABOUT}
+    about["codec_settings"] = json.dumps(about["codec_settings"], sort_keys=True)
+    for row in run.rows:
+        values = row.to_dict()
+        layers = [name for name in values if name.startswith("layer_bytes/")]
+        for name in (*layers, "run"):
+            del values[name]
+        yield {**about, **run.about["settings"], **values}
+
+
+def _table_of(runs: Iterable[FinishedRun]) -> str:
+    """Return the tidy table as CSV; a value that is not there is empty."""
+    lines = [line for run in runs for line in describe_rounds(run)]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
