@@ -74,7 +74,12 @@ INNER: dict[str, Callable[[], Strategy]] = {
 }
 
 
-CASES = [*((name, None) for name in INNER), *((n, DownlinkConfig()) for n in ("FedAvg", "FedAdam"))]
+CASES = [
+    *((name, None) for name in INNER if name != "QFedAvg"),
+    *((name, DownlinkConfig()) for name in ("FedAvg", "FedAdam")),
+    # It takes norms of all weights for each reply, 18 s in all.
+    pytest.param("QFedAvg", None, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("name", "downlink"), CASES)
