@@ -7,6 +7,7 @@ mantissa, so that a step that hardly moves costs one bin a packet.
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -17,7 +18,14 @@ from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.schema import Schema
 
-__all__ = ["allocate_steps", "move_by_sensitivity", "round_mantissa", "share_by_size", "unit_steps"]
+__all__ = [
+    "allocate_steps",
+    "move_by_sensitivity",
+    "own_factor",
+    "round_mantissa",
+    "share_by_size",
+    "unit_steps",
+]
 
 # Steps outside are no steps of the format (spec 9).
 MIN_STEP, MAX_STEP = 2.0**-100, 2.0**100
@@ -29,6 +37,13 @@ FINEST_SHARE = 0.2
 LEAST_CARRIED_PART = 0.125
 # Sensitivity makes a step at most so many times finer or coarser than it would be without.
 MOST_FINER, MOST_COARSER = 16.0, 4.0
+# Running statistics of normalisation layers, as torch, Keras and Flax name them: no later gradient
+# makes up for what they lose, and they are few. Part of the relative step that they get
+# (docs/decisions/0015).
+STATISTICS = re.compile(
+    r"(^|[./])(running_(mean|var)|moving_(mean|variance)(:0)?)$|(^|[./])batch_stats[./]"
+)
+STATISTICS_FACTOR = 0.02
 # Halvings of the interval that holds the offset of all steps; more than float64 can tell.
 OFFSET_HALVINGS = 64
 # A relative step keeps this many bits of its float32 mantissa, the most significant of 23.
@@ -172,8 +187,26 @@ def allocate_steps(units: NDArray[np.float64], *, config: CodecConfig) -> NDArra
     return round_mantissa(np.clip(wanted, MIN_STEP, MAX_STEP).astype(np.float32))
 
 
+def own_factor(name: str) -> float:
+    """Return the part of a relative step that a tensor gets by its name.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    float
+        0.02 for running statistics of normalisation layers, 1 for all others.
+    """
+    return STATISTICS_FACTOR if STATISTICS.search(name) else 1.0
+
+
 def _override_factors(schema: Schema, config: CodecConfig) -> NDArray[np.float64]:
-    """Return the factor of the first pattern that matches each level-coded tensor, 1 for none."""
+    """Return the factor of the first pattern that matches each level-coded tensor, or its own.
+
+    An absolute step is for every tensor alike.
+    """
     overrides = dict(config.step_overrides)
     for pattern in overrides:
         if not any(fnmatchcase(spec.name, pattern) for spec in schema.tensors):
@@ -181,7 +214,10 @@ def _override_factors(schema: Schema, config: CodecConfig) -> NDArray[np.float64
                 "step_overrides", expected="patterns that match a tensor", found=pattern
             )
     factors = [
-        next((overrides[pattern] for pattern in overrides if fnmatchcase(spec.name, pattern)), 1.0)
+        next(
+            (overrides[pattern] for pattern in overrides if fnmatchcase(spec.name, pattern)),
+            1.0 if config.step is not None else own_factor(spec.name),
+        )
         for spec in schema.level_tensors
     ]
     return np.array(factors, np.float64)

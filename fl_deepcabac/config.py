@@ -75,6 +75,9 @@ class CodecConfig:
         Factors on the steps of tensors by name: the first pattern that matches wins, ``*``, ``?``
         and ``[...]`` as in file names, upper and lower case told apart. Kept as a tuple of pairs. A
         pattern that matches no tensor of the schema is a `ConfigError` when an update is encoded.
+        Without a pattern of theirs, running statistics of normalisation layers (``running_mean``,
+        ``running_var``, ``moving_mean``, ``moving_variance``, all below ``batch_stats``) have 0.02,
+        except beside an absolute step.
     error_feedback : bool
         Whether a Flower client adds what quantisation left out to its next update.
     threads : int

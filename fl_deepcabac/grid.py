@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, round_mantissa
+from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, own_factor, round_mantissa
 from fl_deepcabac.arrays import flatten_values, join_exact, level_slices, unflatten_values
 from fl_deepcabac.codec import MAX_LEVEL
 from fl_deepcabac.config import Profile
@@ -24,6 +24,10 @@ from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
 
 __all__ = ["encode_exactly", "grid_of", "round_to_grid"]
+
+# Vectors of positive weights, scales and variances, get a step below the least of them, down to
+# this part of their root mean square: levels have 24 bits, and later differences want some.
+FINEST_POSITIVE_STEP = 2.0**-16
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -39,7 +43,8 @@ def round_to_grid(
         The tensors of the schema; floats finite.
     schema : Schema
     relative_step : float
-        The power of two, in units of the root mean square of each tensor, about.
+        The power of two, in units of the root mean square of each tensor, about; finer for running
+        statistics, as `own_factor` says, and where a positive weight of a vector would become zero.
 
     Returns
     -------
@@ -57,8 +62,10 @@ def round_to_grid(
             continue
         if not scale < np.inf:
             continue
-        wanted = np.array([np.clip(relative_step * scale, MIN_STEP, MAX_STEP)], np.float32)
-        step = round_mantissa(wanted, 0)
+        wanted = relative_step * own_factor(spec.name) * scale
+        if len(spec.shape) == 1 and (least := float(own.min())) > 0:
+            wanted = min(wanted, max(least, FINEST_POSITIVE_STEP * scale))
+        step = round_mantissa(np.array([np.clip(wanted, MIN_STEP, MAX_STEP)], np.float32), 0)
         rounded[spec.name] = unflatten_values(np.rint(own / step) * step + np.float32(0), spec)
     return rounded
 

@@ -17,7 +17,6 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from fl_deepcabac.byte_planes import pack_planes
-from fl_deepcabac.codec import encode_update
 from fl_deepcabac.flower.broadcast_records import (
     Coding,
     Difference,
@@ -27,6 +26,7 @@ from fl_deepcabac.flower.broadcast_records import (
     model_digest,
 )
 from fl_deepcabac.flower.downlink import DownlinkConfig
+from fl_deepcabac.flower.positive import encode_positive
 from fl_deepcabac.flower.weights import add_reference, schema_of, subtract_reference
 from fl_deepcabac.grid import encode_exactly, round_to_grid
 from fl_deepcabac.schema import Schema
@@ -154,8 +154,10 @@ class Broadcast:
         if state is None or self._keyframe is not None:
             # A node that got the keyframe knows nothing of the stream.
             state = StreamState.fresh(schema, self.config.profile)
-        coded = encode_update(
+        coded = encode_positive(
             update,
+            start=self._weights,
+            goal=model,
             schema=schema,
             config=self.config.codec,
             state=state,

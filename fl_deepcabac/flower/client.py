@@ -16,11 +16,11 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, Context, Message
 from numpy.typing import NDArray
 
-from fl_deepcabac.codec import encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.feedback import Residual, carry_residual, find_residual
 from fl_deepcabac.flower.broadcast_records import named_model
 from fl_deepcabac.flower.model_copy import ModelCopy, receive_model
+from fl_deepcabac.flower.positive import encode_positive
 from fl_deepcabac.flower.records import (
     NUMPY_STYPE,
     parse_settings,
@@ -100,14 +100,10 @@ def deepcabac_mod(
     if (reason := _mismatch(schema, trained)) is not None:
         return _uncompressed(reply, reason)
 
-    update = {
-        spec.name: subtract_reference(
-            spec, trained[spec.name].numpy(), reference[spec.name].numpy()
-        )
-        for spec in schema.tensors
-    }
+    before = {spec.name: reference[spec.name].numpy() for spec in schema.tensors}
+    after = {spec.name: trained[spec.name].numpy() for spec in schema.tensors}
     slots = ClientSlots(context.state, context.run_id)
-    packet, seconds = _encode(update, schema=schema, config=config, slots=slots, token=token)
+    packet, seconds = _encode(before, after, schema=schema, config=config, slots=slots, token=token)
     record = write_update(packet, answers=msg.metadata, encode_seconds=seconds)
     reply.content = replace_record(reply.content, name, record)
     return reply
@@ -173,21 +169,34 @@ def _uncompressed(reply: Message, reason: str) -> Message:
 
 
 def _encode(
-    update: dict[str, NDArray[Any]],
+    received: dict[str, NDArray[Any]],
+    trained: dict[str, NDArray[Any]],
     *,
     schema: Schema,
     config: CodecConfig,
     slots: ClientSlots,
     token: bytes,
 ) -> tuple[bytes, float]:
-    """Code an update against the state that `token` names; return the packet and its seconds."""
+    """Code what training moved against the state that `token` names; return packet and seconds."""
+    update = {
+        spec.name: subtract_reference(spec, trained[spec.name], received[spec.name])
+        for spec in schema.tensors
+    }
     slot = slots.find(token, schema, config.profile)
     base = slot or Slot(StreamState.fresh(schema, config.profile), {})
 
     start = time.perf_counter()
     before: Residual = base.residual if config.error_feedback else {}
     after: Residual = {}
-    encoded = encode_update(update, schema=schema, config=config, state=base.state, residual=before)
+    encoded = encode_positive(
+        update,
+        start=received,
+        goal=trained,
+        schema=schema,
+        config=config,
+        state=base.state,
+        residual=before,
+    )
     if config.error_feedback:
         carried = carry_residual(update, before, schema)
         after = find_residual(carried, encoded.decoded, schema)

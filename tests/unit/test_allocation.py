@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,12 +15,13 @@ from fl_deepcabac.arrays import flatten_values
 SHAPES = {"large": (100, 100), "middle": (50, 50), "small": (10,)}
 
 
-def steps_of(scales: dict[str, float], **settings: object) -> dict[str, float]:
+def steps_of(scales: dict[str, float], **settings: Any) -> dict[str, float]:
     update = {
-        name: (scale * np.where(np.arange(np.prod(SHAPES[name])) % 2, 1, -1))
+        name: (scale * np.where(np.arange(np.prod(shape)) % 2, 1, -1))
         .astype(np.float32)
-        .reshape(SHAPES[name])
+        .reshape(shape)
         for name, scale in scales.items()
+        for shape in [SHAPES.get(name, SHAPES["small"])]
     }
     schema = dc.Schema.from_arrays(update)
     config = dc.CodecConfig(**settings)
@@ -105,3 +108,26 @@ def test_override_may_name_an_exact_tensor() -> None:
 def test_overrides_stay_within_the_format() -> None:
     config = {"step": 2.0**-100, "step_overrides": {"*": 1e-6}}
     assert steps_of({"large": 1.0}, **config)["large"] == 2.0**-100
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("layer1.0.bn1.running_var", 0.02),
+        ("running_mean", 0.02),
+        ("batch_normalization/moving_variance:0", 0.02),
+        ("batch_normalization/moving_mean", 0.02),
+        ("batch_stats/BatchNorm_0/mean", 0.02),
+        ("bn.weight", 1.0),
+        ("prerunning_mean", 1.0),
+        ("running_mean.weight", 1.0),
+    ],
+)
+def test_running_statistics_get_finer_steps(name: str, factor: float) -> None:
+    scales = {"large": 1.0, name: 1.0}
+    alike: dict[str, Any] = {"relative_step": 4.0, "allocation": "uniform"}
+    steps = steps_of(scales, **alike)
+    assert steps[name] == pytest.approx(factor * steps["large"], rel=1 / 16)
+    # A pattern is the user's word, and an absolute step is for all.
+    assert steps_of(scales, **alike, step_overrides={"*": 1.0})[name] == steps["large"]
+    assert steps_of(scales, step=0.5)[name] == np.float32(0.5)
