@@ -75,10 +75,8 @@ INNER: dict[str, Callable[[], Strategy]] = {
 
 
 CASES = [
-    *((name, None) for name in INNER if name != "QFedAvg"),
+    *((name, None) for name in INNER),
     *((name, DownlinkConfig()) for name in ("FedAvg", "FedAdam")),
-    # It takes norms of all weights for each reply, 18 s in all.
-    pytest.param("QFedAvg", None, marks=pytest.mark.slow),
 ]
 
 
