@@ -19,7 +19,7 @@ from fl_deepcabac.experiments.tasks import Samples, TrainingPlan
 
 __all__ = ["Verdict", "initial_model", "judge_model", "train_model"]
 
-JUDGE_BATCH = 512
+JUDGE_BATCH = 128  # larger ones leave the caches: half the speed at 512
 
 
 @dataclass(frozen=True)

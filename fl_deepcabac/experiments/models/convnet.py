@@ -38,13 +38,16 @@ class ConvNet(nn.Module):
         self.shrink1 = nn.MaxPool2d(2) if is_pooled_twice else nn.Identity()
         self.shrink2 = nn.MaxPool2d(2)
         shrunk = side // 4 if is_pooled_twice else side // 2
+        self.memory_format = torch.channels_last if is_pooled_twice else torch.contiguous_format
         self.fc1 = nn.Linear(64 * shrunk**2, 128)
         self.fc2 = nn.Linear(128, n_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the class scores, shape (n, n_classes), of images, (n, n_channels, side, side)."""
-        hidden = self.shrink1(torch.relu(self.conv1(images)))
-        hidden = self.shrink2(torch.relu(self.conv2(hidden)))
+        # On CPUs, pooling large pictures with channels first takes a third of all the time.
+        hidden = images.to(memory_format=self.memory_format)
+        hidden = torch.relu(self.shrink1(self.conv1(hidden)))
+        hidden = torch.relu(self.shrink2(self.conv2(hidden)))
         hidden = torch.relu(self.fc1(hidden.flatten(start_dim=1)))
         scores: torch.Tensor = self.fc2(hidden)
         return scores
