@@ -30,16 +30,6 @@ needs_nncodec = pytest.mark.skipif(
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture
-def python(tmp_path: Path) -> str:
-    """Return the interpreter that stands in."""
-    stub = Path(__file__).with_name("nncodec_stub.py")
-    program = tmp_path / "python"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{stub}" "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    return str(program)
-
-
 def make_update(seed: int = 0) -> Update:
     rng = np.random.default_rng(seed)
     return {

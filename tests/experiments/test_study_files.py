@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fl_deepcabac.experiments.baselines.catalogue import CODEC_NAMES, build_codec
+from fl_deepcabac.experiments.baselines.nncodec import PYTHON_VARIABLE
 from fl_deepcabac.experiments.study import parse_study, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,8 @@ PAGE = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_example_can_be_run(path: Path) -> None:
+def test_example_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch, python: str) -> None:
+    monkeypatch.setenv(PYTHON_VARIABLE, python)
     study = read_study(path)
     for codec in {run.label: run.codec for run in study.runs}.values():
         build_codec(codec)
