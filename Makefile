@@ -16,6 +16,7 @@ export PATH := $(BIN):$(PATH)
 # Packages are installed without byte code, which is a minute; Python keeps it for what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
+NATIVE_TOOLS := $(VENV)/.native-tools-installed
 ENVIRONMENT := $(VENV)/.environment-installed
 EXTENSION := $(VENV)/.extension-installed
 native_sources := $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name 'CMake*')
@@ -29,10 +30,11 @@ help: ## list these commands
 demo: $(EXTENSION) ## train with and without compression, show and save what it cost
 	@$(BIN)/fl-deepcabac simulate --task digits --clients 10 --rounds 15 --alpha 0.5 --out runs/demo
 
-# The suite is the last thing to run, so that its summary is the last line.
+# The suite is the last thing to run, so that its summary is the last line. The C++ side needs none of
+# the Python packages: it is compiled and checked while these are installed.
 .PHONY: test
-test: $(EXTENSION) ## lint, C++ tests under sanitizers, then the Python suite
-	@$(MAKE) --jobs=$(JOBS) --output-sync=target lint native-test
+test: $(NATIVE_TOOLS) ## lint, C++ tests under sanitizers, then the Python suite
+	@$(MAKE) --jobs=$(JOBS) --output-sync=target $(EXTENSION) native-test lint-native lint
 	@$(BIN)/pytest -n $(JOBS)
 
 .PHONY: test-slow
@@ -45,22 +47,26 @@ test-deployment: $(EXTENSION) ## a SuperLink and two SuperNodes with TLS and key
 
 # ---------------------------------------------------------------------------------- setting up
 
-# All that the package, its extras and its build need, in one resolution.
+# All that the package, its extras and its build need, in one resolution; or what C++ needs of it.
 define list_requirements
-import tomllib
+import re, sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-print(*project["dependencies"], *extras["experiments"], *extras["dev"], sep="\n")
+lines = [*project["dependencies"], *extras["experiments"], *extras["dev"]]
+wanted = sys.argv[1:]
+print(*[line for line in lines if not wanted or re.match("[a-z-]+", line)[0] in wanted], sep="\n")
 endef
 export list_requirements
 
 # Says what is missing before anything is installed.
-.PHONY: toolchain
-toolchain:
+.PHONY: compiler
+compiler:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ clang++ >/dev/null || { \
 	    echo "expected a C++20 compiler (g++ 12 or clang++ 14, or newer), found none on PATH" >&2; exit 2; }
 
-$(ENVIRONMENT): pyproject.toml constraints.txt | toolchain
+PIP_INSTALL = $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --requirement /dev/stdin
+
+$(NATIVE_TOOLS): pyproject.toml constraints.txt | compiler
 	@if [ ! -x $(BIN)/python ]; then \
 	    for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	        if "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
@@ -73,8 +79,11 @@ $(ENVIRONMENT): pyproject.toml constraints.txt | toolchain
 	    "$$found" -m venv $(VENV); \
 	fi
 	@echo "installing into .venv; the first time takes some minutes"
-	@$(BIN)/python -c "$$list_requirements" \
-	    | $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --requirement /dev/stdin
+	@$(BIN)/python -c "$$list_requirements" clang-format clang-tidy cmake ninja | $(PIP_INSTALL)
+	@touch $@
+
+$(ENVIRONMENT): $(NATIVE_TOOLS)
+	@$(BIN)/python -c "$$list_requirements" | $(PIP_INSTALL)
 	@touch $@
 
 # The package itself, in place: Python files are used where they stand, the extension is compiled.
@@ -99,7 +108,7 @@ lint-types: $(EXTENSION)
 	@$(BIN)/python -m mypy.stubtest --allowlist <(echo fl_deepcabac._native.StreamState) fl_deepcabac._native
 
 .PHONY: lint-native
-lint-native: $(ENVIRONMENT)
+lint-native: $(NATIVE_TOOLS)
 	@cd native && $(BIN)/cmake --preset tidy >/dev/null
 	@$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.hpp %.h,$(native_sources))
 	@printf '%s\n' native/src/*.cpp | xargs -n 1 -P $(JOBS) $(BIN)/clang-tidy --quiet -p build/tidy
@@ -109,7 +118,7 @@ lint-text: $(ENVIRONMENT)
 	@$(BIN)/codespell
 
 .PHONY: native-test
-native-test: $(ENVIRONMENT) ## the C++ tests and fuzz corpora under address and undefined-behaviour sanitizers
+native-test: $(NATIVE_TOOLS) ## the C++ tests and fuzz corpora under address and undefined-behaviour sanitizers
 	@cd native && $(BIN)/cmake --preset asan >/dev/null
 	@cd native && $(BIN)/cmake --build --preset asan -j $(JOBS)
 	@cd native && $(BIN)/ctest --preset asan -j $(JOBS)
