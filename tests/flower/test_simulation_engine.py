@@ -67,6 +67,7 @@ run_simulation(
 """
 
 
+@pytest.mark.slow  # `simulate`, in tests/experiments, goes the same way by default
 @pytest.mark.timeout(170)
 def test_two_rounds_through_the_simulation_engine(tmp_path: Path) -> None:
     script, out = tmp_path / "simulation.py", tmp_path / "found.json"
