@@ -18,6 +18,7 @@ import csv
 import io
 import json
 import shutil
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,14 @@ class StudyFolder:
     def keep_study(self, text: str) -> None:
         """Keep the file that describes the study, as it was when it was run last."""
         write_atomically(self.path / STUDY_NAME, text.encode())
+
+    def title(self) -> str:
+        """Return what the file that was run last is called; empty where it says nothing."""
+        try:
+            values = tomllib.loads((self.path / STUDY_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""
+        return str(values.get("title", ""))
 
     @staticmethod
     def is_one(path: Path) -> bool:

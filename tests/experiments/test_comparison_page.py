@@ -353,3 +353,20 @@ def test_name_of_a_codec_picks_it_out_in_the_charts(
 ) -> None:
     assert seen["pressed"] == "true"
     assert seen["lit"] == [styles_of(comparison)["DeepCABAC"].gid]
+
+
+def test_page_is_called_as_its_studies_are(tmp_path: Path) -> None:
+    for seed, (name, title) in enumerate(
+        {"a": "Digits, <all>", "b": "", "c": "Digits, <all>"}.items()
+    ):
+        study = make_study(n_rounds=2, seeds=(seed,), alphas=(0.1,), codecs=CODECS)
+        write_study(tmp_path / name, study)
+        (tmp_path / name / "study.toml").write_text(f'title = "{title}"', encoding="utf-8")
+    folders = [str(tmp_path / name) for name in "abc"]
+    assert main(["report", *folders, "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Digits, &lt;all&gt;</h1>" in page
+    assert f"fl-deepcabac experiment {folders[0]}/study.toml --out {folders[0]}" in page
+    assert main(["report", folders[1]]) == 0
+    page = (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Codecs for federated updates compared</h1>" in page

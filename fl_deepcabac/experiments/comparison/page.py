@@ -23,7 +23,7 @@ from fl_deepcabac.experiments.comparison.styles import DARK, LIGHT, styles_of
 from fl_deepcabac.experiments.comparison.tables import COLUMNS, csv_table, markdown_table
 from fl_deepcabac.experiments.comparison.words import find
 from fl_deepcabac.experiments.run_folder import PAGE_NAME
-from fl_deepcabac.experiments.study_folder import StudyFolder
+from fl_deepcabac.experiments.study_folder import STUDY_NAME, StudyFolder
 
 __all__ = [
     "CSV_NAME",
@@ -38,6 +38,7 @@ CSV_NAME: Final = "summary.csv"
 MARKDOWN_NAME: Final = "summary.md"
 FIGURES_NAME: Final = "figures"
 _TEMPLATES = Path(__file__).parents[1] / "templates"
+_TITLE: Final = "Codecs for federated updates compared"
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -73,7 +74,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Comparison:
         write_atomically(figures / f"{chart.name}.png", png)
     write_atomically(out / CSV_NAME, csv_table(comparison).encode())
     write_atomically(out / MARKDOWN_NAME, markdown_table(comparison).encode())
-    page = render_comparison(comparison, commands=_commands(folders, out))
+    page = render_comparison(comparison, title=_title(folders), commands=_commands(folders, out))
     write_atomically(out / PAGE_NAME, page.encode())
     return comparison
 
@@ -87,12 +88,16 @@ def findings_of(comparison: Comparison) -> list[str]:
     return lines
 
 
-def render_comparison(comparison: Comparison, *, commands: Sequence[str] = ()) -> str:
+def render_comparison(
+    comparison: Comparison, *, title: str = "", commands: Sequence[str] = ()
+) -> str:
     """Return the page of a comparison.
 
     Parameters
     ----------
     comparison : Comparison
+    title : str
+        Of the studies; a general one if empty.
     commands : sequence of str
         That make it again.
 
@@ -118,6 +123,7 @@ def render_comparison(comparison: Comparison, *, commands: Sequence[str] = ()) -
         studies.append({"setting": setting, "lines": lines, "finding": find(setting, lines)})
     return environment.get_template("comparison.html.j2").render(
         comparison=comparison,
+        title=title or _TITLE,
         studies=studies,
         styles=styles_of(comparison),
         columns=COLUMNS,
@@ -165,10 +171,17 @@ def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _title(folders: Sequence[Path]) -> str:
+    """Return what the studies are called, each name once."""
+    titles = [StudyFolder(folder).title() for folder in folders if StudyFolder.is_one(folder)]
+    return "; ".join(dict.fromkeys(filter(None, titles)))
+
+
 def _commands(folders: Sequence[Path], out: Path) -> list[str]:
     """Say how to get the runs and the page again."""
     lines = [
-        f"fl-deepcabac experiment STUDY.toml --out {shlex.quote(folder.as_posix())}"
+        f"fl-deepcabac experiment {shlex.quote((folder / STUDY_NAME).as_posix())}"
+        f" --out {shlex.quote(folder.as_posix())}"
         for folder in folders
         if StudyFolder.is_one(folder)
     ]
