@@ -235,10 +235,14 @@ def test_curve_is_over_what_was_spent_by_then() -> None:
 
 
 def test_layers_share_the_uplink() -> None:
-    (setting,) = compare([make_finished("ours"), make_finished("none", layer_bytes={})]).settings
-    none, ours = setting.codecs
+    others = {"none": {}, "whole": {"(header)": 100}}
+    runs = [make_finished(label, layer_bytes=layers) for label, layers in others.items()]
+    (setting,) = compare([make_finished("ours"), *runs]).settings
+    none, ours, whole = sorted(setting.codecs, key=lambda codec: codec.label)
     assert layer_shares(ours) == {"w": 0.5, "b": 0.2, "(header)": 0.3}
     assert layer_shares(none) == {}
+    # As the rows of codecs that make one stream of all layers are.
+    assert layer_shares(whole) == {}
 
 
 def rivals(*codecs: tuple[str, float, int]) -> list[FinishedRun]:

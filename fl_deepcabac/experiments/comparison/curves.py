@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_deepcabac.experiments.comparison.grouping import CodecRuns
-from fl_deepcabac.experiments.rows import RoundRow
+from fl_deepcabac.experiments.rows import HEADER_LAYER, RoundRow
 
 __all__ = ["Curve", "curve_of", "layer_shares", "least_on_scale"]
 
@@ -89,7 +89,9 @@ def layer_shares(runs: CodecRuns) -> dict[str, float]:
             for name, n_bytes in row.layer_bytes.items():
                 sums[name] = sums.get(name, 0) + n_bytes
     whole = sum(sums.values())
-    return {name: n_bytes / whole for name, n_bytes in sums.items()} if whole else {}
+    if not whole or sums.get(HEADER_LAYER) == whole:
+        return {}
+    return {name: n_bytes / whole for name, n_bytes in sums.items()}
 
 
 def least_on_scale(accuracies: Sequence[float]) -> float:
