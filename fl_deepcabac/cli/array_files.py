@@ -163,7 +163,8 @@ def _read_safetensors(path: Path) -> Arrays:
     from safetensors.numpy import load  # noqa: PLC0415
 
     try:
-        return dict(load(path.read_bytes()))
+        # The package returns them in another order each time, and equal files make equal packets.
+        return dict(sorted(load(path.read_bytes()).items()))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ArrayFileError(
             f"{path}: expected safetensors of NumPy dtypes, found: {error}"

@@ -114,6 +114,13 @@ def test_compress_reads_safetensors(tmp_path: Path) -> None:
     assert [spec.name for spec in read_container(tmp_path / "x")[1].tensors] == ["w"]
 
 
+def test_safetensors_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    names = [f"layer{number}" for number in range(20)]
+    save_file({name: np.ones(2, np.float32) for name in names}, tmp_path / "in.safetensors")
+    assert main(["compress", str(tmp_path / "in.safetensors"), str(tmp_path / "x")]) == 0
+    assert [spec.name for spec in read_container(tmp_path / "x")[1].tensors] == sorted(names)
+
+
 def test_compress_takes_foreign_byte_order(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", w=ARRAYS["layer/weight"].astype(">f4"))
     assert main(["compress", str(tmp_path / "in.npz"), str(tmp_path / "x")]) == 0
