@@ -274,7 +274,7 @@ def _schema_of_content(content: RecordDict) -> Schema:
         raise SchemaMismatchError(f"expected arrays of {NUMPY_STYPE}, found {sorted(stypes)}")
     schema = schema_of(records[0])
     if not schema.level_tensors:
-        raise SchemaMismatchError("expected floating-point weights, found none")
+        raise SchemaMismatchError("expected floating-point weights with an axis, found none")
     return schema
 
 
