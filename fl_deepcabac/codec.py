@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_deepcabac.agreement import check_base, check_content, check_state
 from fl_deepcabac.allocation import allocate_steps, round_mantissa, unit_steps
 from fl_deepcabac.arrays import (
     Sensitivity,
@@ -28,21 +29,16 @@ from fl_deepcabac.arrays import (
     unflatten_values,
 )
 from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.content_digest import content_digest
 from fl_deepcabac.entropy import CodedLevels, decode_levels, encode_levels, encode_values
 from fl_deepcabac.errors import (
     ConfigError,
-    CorruptPacketError,
     LevelCoderError,
     LevelRangeError,
-    SchemaMismatchError,
-    StateMismatchError,
 )
 from fl_deepcabac.feedback import Residual, carry_residual
 from fl_deepcabac.packet import (
-    FLAGS_OFFSET,
     HEADER_BYTES,
-    SEQUENCE_LIMIT,
-    PacketHeader,
     parse_packet,
     write_packet,
 )
@@ -172,13 +168,14 @@ def encode_update(
     The GIL is released while levels are chosen and coded. Time O(n); with a target, that times the
     trials of `rate.code_within`.
     """
-    _check_state(state, schema, config)
+    check_state(state, schema, config)
     arrays = check_update(update, schema)
     own_values = values = flatten_values(arrays, schema)
     check_finite(arrays, values, schema)
     if residual:
         arrays = carry_residual(arrays, residual, schema)
         values = flatten_values(arrays, schema)
+    exact = join_exact(arrays, schema)
     weights = None if importance is None else _weights(importance, schema, config)
     budget = budget_of(config, schema)
     code = partial(
@@ -198,7 +195,7 @@ def encode_update(
         base_state_digest=state.digest,
         sequence_number=state.sequence_number,
         is_fresh=state.is_fresh,
-        exact=join_exact(arrays, schema),
+        exact=exact,
     )
     units = unit_steps(
         values,
@@ -219,9 +216,9 @@ def encode_update(
             schema=schema,
             config=config,
             state=state.levels,
-            other_bytes=len(write(payload=b"")),
+            other_bytes=len(write(payload=b"", content_digest=0)),
         )
-    packet = write(payload=coded.payload)
+    packet = write(payload=coded.payload, content_digest=content_digest(coded.values, exact))
     decoded = _reconstruct(coded, schema) | {
         spec.name: np.array(arrays[spec.name], dtype=spec.dtype) for spec in schema.exact_tensors
     }
@@ -267,9 +264,10 @@ def decode_update(
     The GIL is released while levels are decoded. Memory is bounded by the schema.
     """
     parsed = parse_packet(packet, schema)
-    _check_base(parsed.header, state)
+    check_base(parsed.header, state)
     payload_begin = len(packet) - len(parsed.payload)
     coded = decode_levels(state.levels, parsed.payload, offset=payload_begin, threads=threads)
+    check_content(parsed.header, content_digest(coded.values, parsed.exact))
     decoded = _reconstruct(coded, schema) | split_exact(parsed.exact, schema)
     report = _report(coded, schema, len(packet), len(parsed.payload), decoded)
     return DecodedUpdate(_in_order(decoded, schema), report, state.after(packet, coded.state))
@@ -332,38 +330,6 @@ def _weights(importance: Update, schema: Schema, config: CodecConfig) -> NDArray
     if config.quantizer != "rdoq":
         raise ConfigError("quantizer", expected="rdoq, with importance", found=config.quantizer)
     return flatten_importance(importance, schema)
-
-
-def _check_state(state: StreamState, schema: Schema, config: CodecConfig) -> None:
-    """Refuse to encode against the state of another model or profile."""
-    if state.schema_digest != schema.digest:
-        raise SchemaMismatchError(
-            f"stream state: expected schema {schema.digest.hex()}, "
-            f"found {state.schema_digest.hex()}"
-        )
-    if state.profile != config.profile:
-        raise ConfigError(
-            "profile", expected=f"{state.profile}, as in the state", found=config.profile
-        )
-
-
-def _check_base(header: PacketHeader, state: StreamState) -> None:
-    """Refuse a packet that was not coded against this state."""
-    if header.profile != state.profile:
-        raise ConfigError(
-            "profile", expected=f"{header.profile}, as in the packet", found=state.profile
-        )
-    if header.base_state_digest != state.digest:
-        raise StateMismatchError(expected=state.digest, found=header.base_state_digest)
-    expected = (state.is_fresh, state.sequence_number % SEQUENCE_LIMIT)
-    found = (header.is_fresh, header.sequence_number)
-    if found != expected:
-        raise CorruptPacketError(
-            "flags and sequence number",
-            FLAGS_OFFSET,
-            expected=f"fresh {expected[0]} and packet {expected[1]} of the stream",
-            found=f"{found[0]} and {found[1]}",
-        )
 
 
 def _reconstruct(coded: CodedLevels, schema: Schema) -> Arrays:

@@ -18,6 +18,7 @@ from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, own_factor, round_mantis
 from fl_deepcabac.arrays import flatten_values, join_exact, level_slices, unflatten_values
 from fl_deepcabac.codec import MAX_LEVEL
 from fl_deepcabac.config import Profile
+from fl_deepcabac.content_digest import content_digest
 from fl_deepcabac.entropy import encode_levels
 from fl_deepcabac.packet import write_packet
 from fl_deepcabac.schema import Schema
@@ -120,12 +121,14 @@ def encode_exactly(
         steps[i] = step
     state = StreamState.fresh(schema, profile)
     coded = encode_levels(state.levels, levels, steps, rd_lambda=0.0, threads=threads)
+    exact = join_exact(arrays, schema)
     return write_packet(
         schema=schema,
         profile=profile,
         base_state_digest=state.digest,
         sequence_number=0,
         is_fresh=True,
-        exact=join_exact(arrays, schema),
+        content_digest=content_digest(coded.values, exact),
+        exact=exact,
         payload=coded.payload,
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packet: one update on the wire (spec 3 and 4).
 
-A header of 32 bytes, the exact tensors, the payload of the levels. Every byte is accounted for, and
+A header of 36 bytes, the exact tensors, the payload of the levels. Every byte is accounted for, and
 the header is checked in the order that the specification gives, before anything is allocated.
 """
 
@@ -40,11 +40,13 @@ __all__ = [
 
 MAGIC = b"FDC"
 FORMAT_VERSION = 1
-# magic, version, total length, CRC-32, flags and number, schema digest, base state digest.
-HEADER = struct.Struct("<3sBIII8s8s")
+# magic, version, total length, CRC-32, flags and number, schema digest, base state digest, content
+# digest.
+HEADER = struct.Struct("<3sBIII8s8sI")
 HEADER_BYTES = HEADER.size
 CRC_OFFSET = 8
 FLAGS_OFFSET = 12
+CONTENT_OFFSET = 32
 
 FLAG_FRESH = 0x01
 FLAG_MAX_PROFILE = 0x02
@@ -76,6 +78,8 @@ class PacketHeader:
         Packets of the stream before this one, modulo ``2**24``.
     schema_digest, base_state_digest : bytes
         8 bytes each: the model, and the state that the packet was coded against.
+    content_digest : int
+        Of what the packet decodes to.
     exact_bytes : int
         Bytes of the exact section, its length field included.
     payload_bytes : int
@@ -91,6 +95,7 @@ class PacketHeader:
     sequence_number: int
     schema_digest: bytes
     base_state_digest: bytes
+    content_digest: int
     exact_bytes: int
     payload_bytes: int
     crc32: int
@@ -120,6 +125,7 @@ def write_packet(
     base_state_digest: bytes,
     sequence_number: int,
     is_fresh: bool,
+    content_digest: int,
     exact: bytes,
     payload: bytes,
 ) -> bytes:
@@ -133,6 +139,8 @@ def write_packet(
         8 bytes.
     sequence_number : int
     is_fresh : bool
+    content_digest : int
+        From `content_digest.content_digest`.
     exact : bytes
         From `arrays.join_exact`; stored with zstandard where that is smaller.
     payload : bytes
@@ -157,7 +165,14 @@ def write_packet(
         raise LimitExceededError("packet bytes", limit=MAX_PACKET_BYTES, requested=total_bytes)
     flags_and_number = flags | (sequence_number % SEQUENCE_LIMIT) << 8
     header = HEADER.pack(
-        MAGIC, FORMAT_VERSION, total_bytes, 0, flags_and_number, schema.digest, base_state_digest
+        MAGIC,
+        FORMAT_VERSION,
+        total_bytes,
+        0,
+        flags_and_number,
+        schema.digest,
+        base_state_digest,
+        content_digest,
     )
     packet = header + exact_section + payload
     crc32 = zlib.crc32(packet).to_bytes(4, "little")
@@ -229,7 +244,9 @@ def _parse_sections(packet: bytes) -> tuple[PacketHeader, int, int]:
     exact_begin = payload_begin = HEADER_BYTES
     if flags & FLAG_EXACT:
         exact_begin, payload_begin = locate_exact(packet, HEADER_BYTES)
-    _, version, total_bytes, _, flags_and_number, schema_digest, base = HEADER.unpack_from(packet)
+    (_, version, total_bytes, _, flags_and_number, schema_digest, base, content) = (
+        HEADER.unpack_from(packet)
+    )
     header = PacketHeader(
         version=version,
         is_fresh=bool(flags & FLAG_FRESH),
@@ -238,6 +255,7 @@ def _parse_sections(packet: bytes) -> tuple[PacketHeader, int, int]:
         sequence_number=flags_and_number >> 8,
         schema_digest=schema_digest,
         base_state_digest=base,
+        content_digest=content,
         exact_bytes=payload_begin - HEADER_BYTES,
         payload_bytes=total_bytes - payload_begin,
         crc32=crc32,
@@ -257,7 +275,7 @@ def _check_envelope(packet: bytes) -> tuple[int, int]:
         raise CorruptPacketError("version", 3, expected=str(FORMAT_VERSION), found=packet[3])
     if len(packet) < HEADER_BYTES:
         raise TruncatedPacketError(needed=HEADER_BYTES, available=len(packet))
-    _, _, total_bytes, crc32, flags_and_number, _, _ = HEADER.unpack_from(packet)
+    _, _, total_bytes, crc32, flags_and_number, _, _, _ = HEADER.unpack_from(packet)
     if len(packet) < total_bytes:
         raise TruncatedPacketError(needed=total_bytes, available=len(packet))
     if len(packet) > total_bytes:

@@ -24,11 +24,12 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("_native",),
     ("errors", "atomic_file"),
     ("config", "schema"),
-    ("arrays", "exact_section"),
+    ("arrays", "content_digest", "exact_section"),
     ("allocation", "feedback", "report"),
     ("quantize", "entropy", "packet"),
     ("rate_search",),
     ("stream", "rate"),
+    ("agreement",),
     ("codec", "byte_planes"),
     ("grid",),
     ("update_stream",),
@@ -42,7 +43,12 @@ TIERS: tuple[tuple[str, ...], ...] = (
 )
 TIER_OF = {unit: tier for tier, units in enumerate(TIERS) for unit in units}
 
-NATIVE_USERS = {"quantize", "entropy", "__init__"}  # the last for __version__ alone
+NATIVE_USERS = {
+    "quantize",
+    "entropy",
+    "content_digest",
+    "__init__",
+}  # the last for __version__ alone
 CODEC_MAY_USE = {"numpy", "zstandard"}
 FLOWER_API = {"flwr.app", "flwr.clientapp", "flwr.serverapp"}
 # What a unit may import besides the standard library; units not named here are the codec's.

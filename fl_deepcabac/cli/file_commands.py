@@ -195,7 +195,7 @@ def _header_table(path: Path, header: PacketHeader, config: CodecConfig | None) 
     for name, value in _header_values(header).items():
         shown = (
             f"{value:08x}"
-            if name == "crc32"
+            if name in {"crc32", "content_digest"}
             else f"{value:,}"
             if type(value) is int
             else str(value)

@@ -23,6 +23,7 @@
 #include "fl_deepcabac/level_syntax.hpp"
 #include "fl_deepcabac/quantizer.hpp"
 #include "fl_deepcabac/stream_state.hpp"
+#include "fl_deepcabac/value_digest.hpp"
 
 namespace py = pybind11;
 using namespace fl_deepcabac;
@@ -165,6 +166,12 @@ py::tuple py_decode_levels(const StateHandle& before, const py::bytes& payload, 
   });
 }
 
+std::uint32_t py_value_digest(const FloatArray& values) {
+  const auto in = span_of(values);
+  const py::gil_scoped_release release;
+  return value_digest(in);
+}
+
 LevelArray py_quantize_uniform(const FloatArray& values, float step, float dead_zone) {
   LevelArray levels(values.size());
   const std::span<std::int32_t> out(levels.mutable_data(), static_cast<std::size_t>(levels.size()));
@@ -225,6 +232,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
              py::arg("wants_levels"));
   module.def("decode_levels", &py_decode_levels, py::arg("state"), py::arg("payload"),
              py::arg("threads"), py::arg("wants_levels"));
+  module.def("value_digest", &py_value_digest, py::arg("values").noconvert());
   module.def("quantize_uniform", &py_quantize_uniform, py::arg("values").noconvert(),
              py::arg("step"), py::arg("dead_zone"));
 }

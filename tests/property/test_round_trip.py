@@ -63,7 +63,7 @@ def test_report_sums_to_the_packet(update: Update, config: dc.CodecConfig) -> No
         assert [t.name for t in report.tensors] == list(update)
         assert report.raw_bytes == sum(array.nbytes for array in update.values())
         assert report.n_nonzero >= sum(np.count_nonzero(array) for array in decoded.values())
-    assert 32 + header.exact_bytes + header.payload_bytes == header.total_bytes
+    assert 36 + header.exact_bytes + header.payload_bytes == header.total_bytes
     for tensor in encoded.report.tensors:
         difference = update[tensor.name].astype(np.float64) - decoded[tensor.name]
         wanted = float(np.sqrt(np.mean(difference**2))) if difference.size else 0.0

@@ -13,11 +13,11 @@ import zstandard
 from reference.arithmetic_coder import Decoder, Encoder
 from reference.chunks import divide, join, split
 from reference.errors import Rejected
-from reference.reconstruction import LARGEST_OFFSET, Offsets
+from reference.reconstruction import LARGEST_OFFSET, Offsets, values_of
 from reference.stream import StreamState, Tensor
 from reference.update_coder import Update, UpdateCoder, unknown
 
-HEADER_BYTES = 32
+HEADER_BYTES = 36
 LONGEST_VARINT = 5
 LARGEST_LEVEL = 1 << 24
 IS_FRESH, IS_MAX, HAS_EXACT, IS_ZSTD = 1, 2, 4, 8
@@ -51,7 +51,7 @@ def encode(
         offsets = [tensor.offsets for tensor in after.levels.tensors]
     encoders = [Encoder() for _ in divide([len(part) for part in levels])]
     coder = UpdateCoder(encoders, after.levels)
-    coder.code(Update(steps, levels, offsets, is_dependent))
+    content = content_digest(coder.code(Update(steps, levels, offsets, is_dependent)), exact)
     body = join([encoder.finish() for encoder in encoders])
     flags = (IS_FRESH if state.n_packets == 0 else 0) | (IS_MAX if state.levels.profile else 0)
     if exact:
@@ -59,10 +59,29 @@ def encode(
         flags |= HAS_EXACT | (IS_ZSTD if zstd else 0)
         body = varint(len(section)) + section + body
     tail = bytes([flags]) + (state.n_packets % (1 << 24)).to_bytes(3, "little")
-    tail += state.schema_digest + state.digest + body
+    tail += state.schema_digest + state.digest + struct.pack("<I", content) + body
     packet = with_checksum(b"FDC\x01" + struct.pack("<I", 12 + len(tail)) + bytes(4) + tail)
     after.move_on(packet)
     return packet, after
+
+
+def content_digest(update: Update, exact: bytes) -> int:
+    """Return the digest of what a packet decodes to (8.1)."""
+    total = number = 0
+    for fixed, step in zip(update.fixed, update.steps, strict=True):
+        for i, value in enumerate(fixed, number):
+            if value:  # a zero adds nothing
+                bits = int.from_bytes(values_of([value], step, "float32"), "little")
+                total += bits * (2 * i + 1) * 0x9E3779B97F4A7C15
+        number += len(fixed)
+    return ((total % (1 << 64) >> 32) + zlib.crc32(exact)) % (1 << 32)
+
+
+def with_content_digest(state: StreamState, packet: bytes) -> bytes:
+    """Return the packet with the content digest and the CRC-32 that let it be accepted."""
+    decoded = decode(state, packet, checks_content=False)
+    content = struct.pack("<I", content_digest(decoded.update, decoded.exact))
+    return with_checksum(packet[:32] + content + packet[36:])
 
 
 def with_checksum(packet: bytes) -> bytes:
@@ -81,7 +100,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def decode(state: StreamState, packet: bytes) -> Decoded:
+def decode(state: StreamState, packet: bytes, *, checks_content: bool = True) -> Decoded:
     """Return what a packet holds and the state after it. The state given is not changed."""
     flags, body = check_header(state, packet)
     section, payload = split_body(flags, body)
@@ -107,6 +126,9 @@ def decode(state: StreamState, packet: bytes) -> Decoded:
         raise Rejected("corrupt", 17)
     if any(abs(offset) > LARGEST_OFFSET for offsets in update.offsets for offset in offsets):
         raise Rejected("corrupt", 18)
+    found = struct.pack("<I", content_digest(update, exact))
+    if checks_content and packet[32:36] != found:
+        raise Rejected("corrupt", 19)
     after.move_on(packet)
     return Decoded(exact, update, after)
 
@@ -116,7 +138,7 @@ def check_header(state: StreamState, packet: bytes) -> tuple[int, bytes]:
     level_tensors = [t for t in state.schema if not t.is_exact]
     n_exact = sum(t.n_bytes for t in state.schema if t.is_exact)
     n_levels = sum(t.n_elements for t in level_tensors)
-    if len(packet) > 37 + 128 * len(level_tensors) + n_exact + 64 * n_levels:
+    if len(packet) > 41 + 128 * len(level_tensors) + n_exact + 64 * n_levels:
         raise Rejected("limit", 1)
     if packet[:3] != b"FDC"[: len(packet)]:
         raise Rejected("corrupt", 2)

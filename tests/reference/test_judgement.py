@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import pytest
@@ -39,15 +40,17 @@ def judged_by_twin(state: StreamState, packet: bytes) -> twin.Decoded | str:
 @given(
     profile=st.sampled_from(PROFILES),
     n_warm=st.integers(0, 2),
-    area=st.sampled_from([12, 32, 36, 36, 36]),  # header fields, exact section, payload
+    area=st.sampled_from([12, 36, 40, 40, 40]),  # header fields, exact section, payload
+    is_forged=st.booleans(),
     seed=st.integers(0, 1 << 32),
     n_new=st.integers(0, 40),
     n_removed=st.integers(0, 40),
 )
 def test_core_and_twin_judge_damage_alike(
-    profile: str, n_warm: int, area: int, seed: int, n_new: int, n_removed: int
+    profile: str, n_warm: int, area: int, is_forged: bool, seed: int, n_new: int, n_removed: int
 ) -> None:
-    # Any splice of a packet, with the length and the checksum put right again.
+    # Any splice of a packet, with the length and the checksum put right again; and the digest of
+    # what it decodes to, where it does, so that other contents are compared as well.
     tensors = [
         Tensor("a", "float32", (5, 7)),
         Tensor("b", "uint8", (3,)),
@@ -70,8 +73,11 @@ def test_core_and_twin_judge_damage_alike(
     begin = area + next(source) % max(1, len(packet) - area)
     replacement = bytes(next(source) & 0xFF for _ in range(n_new))
     spliced = packet[:begin] + replacement + packet[begin + n_removed :]
-    spliced = spliced.ljust(32, b"\0")
+    spliced = spliced.ljust(36, b"\0")
     damaged = twin.with_checksum(spliced[:4] + struct.pack("<I", len(spliced)) + spliced[8:])
+    if is_forged:
+        with contextlib.suppress(Rejected):
+            damaged = twin.with_content_digest(before, damaged)
     expected = judged_by_twin(before, damaged)
     if isinstance(expected, str):
         with pytest.raises(VERDICTS[expected]) as caught:
@@ -103,7 +109,7 @@ def test_core_and_twin_judge_lengths_of_codewords_alike(length: str, verdict: st
     tensors = [Tensor("t", "float32", (1 << 19,))]
     state = StreamState(tensors, 0)
     packet, _ = twin.encode(state, b"", [STEPS[0]], [[0] * (1 << 19)])
-    longer = packet[:32] + bytes.fromhex(length) + packet[33:]
+    longer = packet[:36] + bytes.fromhex(length) + packet[37:]
     damaged = twin.with_checksum(longer[:4] + struct.pack("<I", len(longer)) + longer[8:])
     expected = judged_by_twin(state, damaged)
     ours = dc.StreamState.fresh(schema_of(tensors), "fast")

@@ -104,14 +104,14 @@ def test_core_and_twin_read_and_write_alike(stream: Stream) -> None:
             is_dependent=content.is_dependent,
         )
         read = twin.decode(slow, packet)
-        decoded = decode_levels(ours, packet[32:], wants_levels=True)
+        decoded = decode_levels(ours, packet[36:], wants_levels=True)
         flat = np.array(list(itertools.chain(*content.levels)), np.int32)
         assert read.update.levels == content.levels
         assert decoded.levels.tolist() == flat.tolist()
         assert decoded.values.tobytes() == b"".join(values_in(read, stream.schema).values())
         if content.offsets is None and not content.is_dependent:
             coded = encode_levels(ours, flat, float_steps(content.steps))
-            assert coded.payload == packet[32:]
+            assert coded.payload == packet[36:]
             assert coded.values.tobytes() == decoded.values.tobytes()
             assert coded.state.to_bytes() == decoded.state.to_bytes()
         ours, slow = decoded.state, written
@@ -130,7 +130,7 @@ def test_long_stream_saturates_counts_alike(profile: str) -> None:
         levels = sample_levels(number, 1200, per_cent=90, largest=2)
         packet, slow = twin.encode(slow, b"", [STEPS[0]], [levels])
         coded = encode_levels(state, np.array(levels, np.int32), float_steps([STEPS[0]]))
-        assert coded.payload == packet[32:]
+        assert coded.payload == packet[36:]
         state = coded.state
     assert state.to_bytes() == slow.levels.to_bytes()
 

@@ -82,6 +82,8 @@ and the packet, with the schema digest `{stream.schema_digest.hex()}` and the di
     {spaced(whole[16:32])}
     {spaced(whole[32:])}
 
+The third line begins with the content digest: the upper half of (3f800000 * 9e3779b97f4a7c15 + bf000000 * 5 * 9e3779b97f4a7c15) mod 2^64.
+
 After it the digest of the state is `{after.digest.hex()}`. The history of the tensor holds the magnitude codes
 {numbers(after.levels.tensors[0].magnitudes)} and the signed codes {numbers(after.levels.tensors[0].signs)}.
 """

@@ -7,7 +7,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from reference.packet import varint
+from reference.errors import Rejected
+from reference.packet import varint, with_checksum, with_content_digest
 from reference.stream import StreamState, Tensor
 
 import fl_deepcabac as dc
@@ -15,8 +16,12 @@ import fl_deepcabac as dc
 
 def fresh_digest(schema: dc.Schema, profile: int) -> bytes:
     """Return the digest of a fresh state, from the twin."""
-    tensors = [Tensor(spec.name, spec.dtype, spec.shape) for spec in schema.tensors]
-    return StreamState(tensors, profile).digest
+    return StreamState(tensors_of(schema), profile).digest
+
+
+def tensors_of(schema: dc.Schema) -> list[Tensor]:
+    """Return the schema as the twin has it."""
+    return [Tensor(spec.name, spec.dtype, spec.shape) for spec in schema.tensors]
 
 
 @dataclass
@@ -32,6 +37,7 @@ class Craft:
     number: int = 0
     schema_digest: bytes | None = None
     base_digest: bytes | None = None
+    content: int | None = None
     exact_length: bytes | None = None
     exact: bytes = b""
     payload: bytes = b""
@@ -46,8 +52,20 @@ class Craft:
             exact = (self.exact_length or varint(len(self.exact))) + self.exact
         base = self.base_digest or fresh_digest(self.schema, flags >> 1 & 1)
         tail = bytes([flags]) + self.number.to_bytes(3, "little")
-        tail += (self.schema_digest or self.schema.digest) + base + exact + self.payload
+        tail += (self.schema_digest or self.schema.digest) + base
+        content = self._content(tail, exact) if self.content is None else self.content
+        tail += struct.pack("<I", content) + exact + self.payload
         length = 12 + len(tail) if self.length is None else self.length
         head = self.magic + bytes([self.version]) + struct.pack("<I", length)
         crc32 = zlib.crc32(head + bytes(4) + tail) if self.crc32 is None else self.crc32
         return head + struct.pack("<I", crc32) + tail
+
+    def _content(self, tail: bytes, exact: bytes) -> int:
+        """Return the digest of what the twin decodes; 0 where it refuses to."""
+        body = tail + bytes(4) + exact + self.payload
+        packet = with_checksum(b"FDC\x01" + struct.pack("<I", 12 + len(body)) + bytes(4) + body)
+        state = StreamState(tensors_of(self.schema), tail[0] >> 1 & 1)
+        try:
+            return int.from_bytes(with_content_digest(state, packet)[32:36], "little")
+        except Rejected:
+            return 0

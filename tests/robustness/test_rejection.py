@@ -27,7 +27,7 @@ SCHEMA = dc.Schema.from_arrays({"w": np.zeros((2, 3), np.float32), "i": np.zeros
 NO_EXACT = dc.Schema.from_arrays({"w": np.zeros((2, 3), np.float32)})
 CONFIG = dc.CodecConfig(step=0.5)
 # Six levels, a table entry for one tensor, header and varint, three exact bytes (spec 9).
-LIMIT = 37 + 128 + 3 + 64 * 6
+LIMIT = 41 + 128 + 3 + 64 * 6
 
 
 def rejection(
@@ -75,9 +75,9 @@ def test_rule_1_more_bytes_than_the_schema_allows() -> None:
         exact=b"\1\2\3",
         payload=bytes(LIMIT),
     ).build()
-    rejection(packet, dc.LimitExceededError, limit=LIMIT, requested=LIMIT + 36)
+    rejection(packet, dc.LimitExceededError, limit=LIMIT, requested=LIMIT + 40)
     # One byte fewer than too many is no matter of the limit.
-    largest = Craft(SCHEMA, exact=b"\1\2\3", payload=bytes(LIMIT - 36)).build()
+    largest = Craft(SCHEMA, exact=b"\1\2\3", payload=bytes(LIMIT - 40)).build()
     rejection(largest, dc.CorruptPacketError, section="payload")
 
 
@@ -98,14 +98,14 @@ def test_rule_3_version() -> None:
 
 def test_rule_4_fewer_bytes_than_a_header() -> None:
     packet = Craft(SCHEMA, exact=b"\1\2\3", length=31).build()  # rule 5 comes later
-    rejection(packet[:31], dc.TruncatedPacketError, needed=32, available=31)
-    rejection(b"", dc.TruncatedPacketError, needed=32, available=0)
+    rejection(packet[:35], dc.TruncatedPacketError, needed=36, available=35)
+    rejection(b"", dc.TruncatedPacketError, needed=36, available=0)
 
 
 def test_rule_5_length() -> None:
-    longer = Craft(SCHEMA, exact=b"\1\2\3", length=37, crc32=0).build()  # rule 6 comes later
-    rejection(longer, dc.TruncatedPacketError, needed=37, available=36)
-    shorter = Craft(SCHEMA, exact=b"\1\2\3", length=35, crc32=0).build()
+    longer = Craft(SCHEMA, exact=b"\1\2\3", length=41, crc32=0).build()  # rule 6 comes later
+    rejection(longer, dc.TruncatedPacketError, needed=41, available=40)
+    shorter = Craft(SCHEMA, exact=b"\1\2\3", length=39, crc32=0).build()
     rejection(shorter, dc.CorruptPacketError, section="length", offset=4)
 
 
@@ -144,7 +144,7 @@ def test_rule_8_exact_length(length: bytes, error: type[Exception]) -> None:
     ).build()
     found = rejection(packet, error)
     if isinstance(found, dc.CorruptPacketError):
-        assert (found.section, found.offset) == ("exact section", 32)
+        assert (found.section, found.offset) == ("exact section", 36)
 
 
 def test_rule_9_schema() -> None:
@@ -225,7 +225,7 @@ def test_rule_15_step(step: int) -> None:
     packet = Craft(SCHEMA, exact=b"\1\2\3", payload=payload_of([1] * 6, step)).build()
     error = rejection(packet, dc.CorruptPacketError, section="payload")
     assert isinstance(error, dc.CorruptPacketError)
-    assert 36 <= error.offset <= len(packet)
+    assert 40 <= error.offset <= len(packet)
     assert "step" in str(error)
 
 
@@ -308,3 +308,13 @@ def test_twin_and_craft_build_the_same_packet() -> None:
     levels = [1, 0, 0, -2, 0, 0]
     packet, _ = twin.encode(StreamState(tensors, 0), b"\1\2\3", [0x3F000000], [levels])
     assert packet == Craft(SCHEMA, exact=b"\1\2\3", payload=payload_of(levels, 0x3F000000)).build()
+
+
+@pytest.mark.parametrize("name", ["value", "exact"])
+def test_rule_19_content(name: str) -> None:
+    packet = Craft(SCHEMA, exact=b"\1\2\3").build()
+    content = int.from_bytes(packet[32:36], "little")
+    other = Craft(SCHEMA, exact=b"\1\2\3", content=content ^ 1).build()
+    if name == "exact":
+        other = Craft(SCHEMA, exact=b"\1\2\4", content=content).build()
+    rejection(other, dc.CorruptPacketError, section="content digest", offset=32)

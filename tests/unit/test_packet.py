@@ -34,7 +34,7 @@ def test_packet_fields_stand_where_the_document_says(profile: str) -> None:
         assert int.from_bytes(packet[13:16], "little") == number
         assert packet[16:24] == SCHEMA.digest
         assert packet[24:32] == base
-        assert packet[32:36] == b"\x03\x00\x01\x02"
+        assert packet[36:40] == b"\x03\x00\x01\x02"
 
 
 def test_inspect_packet_reads_the_header_without_a_schema() -> None:
@@ -50,8 +50,9 @@ def test_inspect_packet_reads_the_header_without_a_schema() -> None:
         "sequence_number": 0,
         "schema_digest": SCHEMA.digest,
         "base_state_digest": fresh,
+        "content_digest": int.from_bytes(packet[32:36], "little"),
         "exact_bytes": 4,
-        "payload_bytes": len(packet) - 36,
+        "payload_bytes": len(packet) - 40,
         "crc32": int.from_bytes(packet[8:12], "little"),
     }
     second = dc.inspect_packet(encoder.encode(UPDATE).packet)
@@ -72,6 +73,7 @@ def written(exact: bytes, payload: bytes = b"", number: int = 0) -> bytes:
         base_state_digest=b"12345678",
         sequence_number=number,
         is_fresh=False,
+        content_digest=0,
         exact=exact,
         payload=payload,
     )
@@ -86,7 +88,7 @@ def test_exact_bytes_round_trip_whichever_way_is_shorter(n_bytes: int, is_dull: 
     packet = written(exact)
     schema = dc.Schema.from_arrays({"i": np.frombuffer(exact, np.uint8)})
     assert parse_packet(packet, schema).exact == exact
-    assert len(packet) <= 32 + 3 + n_bytes
+    assert len(packet) <= 36 + 3 + n_bytes
     if is_dull and n_bytes > 100:
         assert len(packet) < 70
         assert packet[12] & 8
@@ -101,10 +103,10 @@ def test_sequence_number_wraps_at_24_bits() -> None:
 def test_update_without_content_costs_a_header() -> None:
     empty = dc.Schema.from_arrays({})
     packet = dc.compress({}, dc.CodecConfig())
-    assert len(packet) == 32
+    assert len(packet) == 36
     assert dc.decompress(packet, empty, dc.CodecConfig()) == {}
-    assert len(dc.compress({"w": np.zeros((0, 3), np.float32)}, dc.CodecConfig())) == 32
+    assert len(dc.compress({"w": np.zeros((0, 3), np.float32)}, dc.CodecConfig())) == 36
 
 
 def test_update_of_zeros_costs_a_header() -> None:
-    assert len(dc.compress({"w": np.zeros((30, 30), np.float32)}, dc.CodecConfig())) == 32
+    assert len(dc.compress({"w": np.zeros((30, 30), np.float32)}, dc.CodecConfig())) == 36
