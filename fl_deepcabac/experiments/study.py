@@ -159,6 +159,8 @@ def _tables(value: object, name: str) -> list[dict[str, Any]]:
 
 def _spread(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a table for each combination of the values in its lists; labels say which."""
+    for name, value in table.items():
+        _check_value(name, value)
     lists = {name: value for name, value in table.items() if isinstance(value, list)}
     for values in product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
@@ -168,9 +170,27 @@ def _spread(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def _check_value(name: str, value: object) -> None:
+    """Refuse what neither settings nor codecs can be given, and what would plan nothing."""
+    if name == _LABEL and not isinstance(value, str):
+        raise StudyError(f"label: expected text, found {value!r}")
+    if isinstance(value, list):
+        if not value:
+            raise StudyError(f"{name}: expected at least one value, found an empty list")
+        for item in value:
+            _check_value(name, item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_value(key, item)
+    elif not isinstance(value, str | bool | int | float):
+        raise StudyError(f"{name}: expected text, a number or true or false, found {value}")
+
+
 def _plan(point: Mapping[str, Any], codec: Mapping[str, Any], *, case: str) -> PlannedRun:
     """Check one run and give it its id."""
-    values = {name: None if value == "iid" else value for name, value in point.items()}
+    values = dict(point)
+    if values.get("alpha") == "iid":
+        values["alpha"] = None
     settings = RunSettings.from_dict(values)
     parameters = {name: value for name, value in codec.items() if name != _LABEL}
     label = str(codec.get(_LABEL, _label_of(parameters)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a study: one folder a run, and one tidy table of all rounds.
 
-    study.toml              what is compared
+    studies/NAME.toml       what is compared, each file that was run
     results.csv             one line a round and run: settings, codec, and what came out
     runs/ID/run.json        what was run, and how it ended; written last
     runs/ID/rounds.jsonl    one JSON object a round, with the bytes of each layer
@@ -30,16 +30,16 @@ from fl_deepcabac.experiments.run_folder import LOG_NAME, ROWS_NAME, RunFolderEr
 
 __all__ = [
     "RESULTS_NAME",
-    "STUDY_NAME",
     "FinishedRun",
     "StudyFolder",
     "describe_rounds",
 ]
 
 RESULTS_NAME: Final = "results.csv"
-STUDY_NAME: Final = "study.toml"
+STUDIES_NAME: Final = "studies"
 RUNS_NAME: Final = "runs"
 RUN_NAME: Final = "run.json"
+LOCK_NAME: Final = ".lock"
 _FINISHED, _FAILED = "finished", "failed"
 # Of a run, besides its settings, in the order of the table.
 _ABOUT: Final = ("run_id", "case", "label", "codec_settings")
@@ -86,29 +86,37 @@ class StudyFolder:
     def __init__(self, path: Path) -> None:
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path}: expected a folder, found a file")
-        if path.is_dir() and any(path.iterdir()) and not (path / RUNS_NAME).is_dir():
+        if path.is_dir() and any(path.iterdir()) and not self.is_one(path):
             raise RunFolderError(
                 f"{path}: expected a new folder, an empty one or that of a study, found another"
             )
         self.path = path
         (path / RUNS_NAME).mkdir(parents=True, exist_ok=True)
 
-    def keep_study(self, text: str) -> None:
-        """Keep the file that describes the study, as it was when it was run last."""
-        write_atomically(self.path / STUDY_NAME, text.encode())
+    def keep_study(self, name: str, text: str) -> None:
+        """Keep a file that describes a study, as it is run now."""
+        (self.path / STUDIES_NAME).mkdir(exist_ok=True)
+        write_atomically(self.path / STUDIES_NAME / f"{name}.toml", text.encode())
 
-    def title(self) -> str:
-        """Return what the file that was run last is called; empty where it says nothing."""
-        try:
-            values = tomllib.loads((self.path / STUDY_NAME).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return ""
-        return str(values.get("title", ""))
+    def studies(self) -> list[Path]:
+        """Return the files that have been run, by name."""
+        return sorted((self.path / STUDIES_NAME).glob("*.toml"))
+
+    def titles(self) -> list[str]:
+        """Return what the files that have been run are called, each name once."""
+        titles: dict[str, None] = {}
+        for path in self.studies():
+            with contextlib.suppress(OSError, ValueError):
+                title = tomllib.loads(path.read_text(encoding="utf-8")).get("title")
+                titles |= {str(title): None} if title else {}
+        return list(titles)
 
     @staticmethod
     def is_one(path: Path) -> bool:
         """Say whether this is the folder of a study."""
-        return (path / RUNS_NAME).is_dir()
+        runs = path / RUNS_NAME
+        is_begun = (runs / LOCK_NAME).is_file() or (path / STUDIES_NAME).is_dir()
+        return runs.is_dir() and (is_begun or any(runs.glob(f"*/{RUN_NAME}")))
 
     def run_folder(self, run_id: str) -> Path:
         """Return the folder of a run."""
@@ -118,10 +126,34 @@ class StudyFolder:
         """Return where the engine's log of a run goes."""
         return self.run_folder(run_id) / LOG_NAME
 
+    def status(self, run_id: str) -> str | None:
+        """Return whether a run has finished or failed; None where it has not ended, or not begun.
+
+        A run is known by the digest at the end of its id: names and labels may have changed.
+        """
+        run = self._read(self._kept_as(run_id))
+        return None if run is None else str(run.about["status"])
+
     def has_finished(self, run_id: str) -> bool:
         """Whether a run has come to its end, in this or an earlier process."""
-        run = self._read(self.run_folder(run_id))
-        return run is not None and run.is_whole
+        return self.status(run_id) == _FINISHED
+
+    def relabel(self, run_id: str, *, case: str, label: str) -> None:
+        """Let a run that has ended be called as it is now."""
+        folder = self._kept_as(run_id)
+        run = self._read(folder)
+        names = {"run_id": run_id, "case": case, "label": label}
+        if run is None or names.items() <= run.about.items():
+            return
+        text = json.dumps({**run.about, **names}, indent=2, allow_nan=False)
+        write_atomically(folder / RUN_NAME, f"{text}\n".encode())
+        folder.rename(self.run_folder(run_id))
+
+    def _kept_as(self, run_id: str) -> Path:
+        """Return the folder of a run, also where it had another name."""
+        digest = run_id.rpartition("-")[2]
+        found = [self.run_folder(run_id), *(self.path / RUNS_NAME).glob(f"*-{digest}")]
+        return next((folder for folder in found if folder.is_dir()), found[0])
 
     def begin(self, run_id: str) -> None:
         """Make room for a run; what an interrupted or failed one has left is removed."""
@@ -186,7 +218,7 @@ class StudyFolder:
         except ImportError:
             yield
             return
-        with (self.path / RUNS_NAME / ".lock").open("w") as lock:
+        with (self.path / RUNS_NAME / LOCK_NAME).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -205,6 +237,8 @@ def describe_rounds(run: FinishedRun) -> Iterator[dict[str, Any]]:
         layers = [name for name in values if name.startswith("layer_bytes/")]
         for name in (*layers, "run"):
             del values[name]
+        # Those of the settings are all clients.
+        values["clients_asked"] = values.pop("clients")
         yield {**about, **run.about["settings"], **values}
 
 

@@ -29,7 +29,7 @@ from fl_deepcabac.experiments.study import PlannedRun, Study, StudyError
 from fl_deepcabac.experiments.study_folder import StudyFolder
 from fl_deepcabac.experiments.tasks import DataFileError
 
-__all__ = ["StudyObserver", "StudyOutcome", "run_study"]
+__all__ = ["StudyObserver", "StudyOutcome", "build_codecs", "run_study"]
 
 
 class StudyObserver(Protocol):
@@ -95,11 +95,12 @@ def run_study(
     """
     with folder.locked():
         left = [planned for planned in study.runs if not folder.has_finished(planned.run_id)]
-        codecs = _build_codecs(study)
+        codecs = build_codecs(study)
         _check_data(left)
         failures = {}
         for planned in study.runs:
             if planned not in left:
+                folder.relabel(planned.run_id, case=planned.case, label=planned.label)
                 observer.on_skip(planned)
                 continue
             codec = codecs[planned.label]
@@ -109,8 +110,23 @@ def run_study(
     return StudyOutcome(len(left), len(study.runs) - len(left), failures)
 
 
-def _build_codecs(study: Study) -> dict[str, UpdateCodec]:
-    """Build each codec of a study; the same objects serve all of its runs."""
+def build_codecs(study: Study) -> dict[str, UpdateCodec]:
+    """Build each codec of a study; the same objects serve all of its runs.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    dict of str to UpdateCodec
+        By label.
+
+    Raises
+    ------
+    StudyError
+        If one cannot be built, here or at all.
+    """
     codecs: dict[str, UpdateCodec] = {}
     for planned in study.runs:
         if planned.label not in codecs:

@@ -261,8 +261,13 @@ def test_comparison_does_not_replace_the_page_of_a_run(
     assert main(["report", str(tmp_path), str(tmp_path)]) == 2
     assert "expected a folder for the comparison, found that of a run" in capsys.readouterr().err
     (tmp_path / "study" / "runs").mkdir(parents=True)
+    assert main(["report", str(tmp_path / "study"), "--out", str(tmp_path / "out")]) == 2
+    assert "of a study or, with config.json, of a run, found another" in capsys.readouterr().err
+    (tmp_path / "study" / "studies").mkdir()
     assert main(["report", str(tmp_path / "study")]) == 2
     assert "expected a run that came to its end, found none" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
+    assert "of a study or, with config.json, of a run, found none" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------ in a browser
@@ -361,12 +366,13 @@ def test_page_is_called_as_its_studies_are(tmp_path: Path) -> None:
     ):
         study = make_study(n_rounds=2, seeds=(seed,), alphas=(0.1,), codecs=CODECS)
         write_study(tmp_path / name, study)
-        (tmp_path / name / "study.toml").write_text(f'title = "{title}"', encoding="utf-8")
+        (tmp_path / name / "studies").mkdir()
+        (tmp_path / name / "studies" / "grid.toml").write_text(f'title = "{title}"')
     folders = [str(tmp_path / name) for name in "abc"]
     assert main(["report", *folders, "--out", str(tmp_path / "out")]) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<h1>Digits, &lt;all&gt;</h1>" in page
-    assert f"fl-deepcabac experiment {folders[0]}/study.toml --out {folders[0]}" in page
+    assert f"fl-deepcabac experiment {folders[0]}/studies/grid.toml --out NEW_FOLDER" in page
     assert main(["report", folders[1]]) == 0
     page = (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
     assert "<h1>Codecs for federated updates compared</h1>" in page

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,10 @@ def test_id_depends_on_what_is_computed_alone() -> None:
             "expected one codec for each label, found two for 'a'",
         ),
         ({"codec": [NONE], "case": []}, r"expected tables \[\[case\]\]"),
+        ({"codec": [{**NONE, "label": 3}]}, "label: expected text, found 3"),
+        ({"codec": [NONE], "settings": {"seed": []}}, "seed: expected at least one value"),
+        ({"codec": [{**NONE, "a": date(2026, 1, 1)}]}, "a: expected text, a number or true"),
+        ({"codec": [NONE], "settings": {"model": "iid"}}, "iid"),
     ],
 )
 def test_impossible_study_is_refused(values: dict[str, Any], complaint: str) -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ import pytest
 from experiments.made_up import make_compressed_row, make_row
 from rich.console import Console
 
+from fl_deepcabac.cli import main
 from fl_deepcabac.experiments.rows import RoundRow
 from fl_deepcabac.experiments.run_folder import RunFolderError
 from fl_deepcabac.experiments.runner import RunResult, SimulationError
 from fl_deepcabac.experiments.settings import RunSettings
-from fl_deepcabac.experiments.study import PlannedRun, StudyError, parse_study
-from fl_deepcabac.experiments.study_folder import StudyFolder
+from fl_deepcabac.experiments.study import PlannedRun, StudyError, parse_study, read_study
+from fl_deepcabac.experiments.study_folder import FinishedRun, StudyFolder, describe_rounds
 from fl_deepcabac.experiments.study_progress import StudyProgress
 from fl_deepcabac.experiments.study_runner import StudyOutcome, run_study
 
@@ -160,6 +162,61 @@ def test_grown_study_runs_what_is_new(tmp_path: Path) -> None:
     assert len({line["run_id"] for line in table_of(tmp_path)}) == 5
 
 
+def test_table_tells_all_clients_from_those_asked() -> None:
+    about = {"run_id": "a", "case": "", "label": "a", "codec_settings": {}, "status": "finished"}
+    run = FinishedRun({**about, "settings": {"clients": 100}}, [make_row(clients=10)])
+    [line] = describe_rounds(run)
+    assert (line["clients"], line["clients_asked"]) == (100, 10)
+
+
+def test_runs_are_known_whatever_they_are_called(tmp_path: Path) -> None:
+    run_study(STUDY, StudyFolder(tmp_path), Notes(), run=Runs())
+    renamed = parse_study(
+        {
+            "settings": {"rounds": N_ROUNDS, "clients": 2},
+            "case": [{"label": "few", "seed": [0, 1]}],
+            "codec": [{"name": "deepcabac", "label": "DeepCABAC", "relative_step": [6.0, 12.0]}],
+        }
+    )
+    assert run_study(renamed, StudyFolder(tmp_path), Notes(), run=Runs()) == StudyOutcome(2, 2, {})
+    labels = {(line["label"], line["case"]) for line in table_of(tmp_path)}
+    names = [(f"DeepCABAC, relative_step {step}", "few") for step in (6.0, 12.0)]
+    assert labels == {("FP32", ""), *names}
+    folder = StudyFolder(tmp_path)
+    assert [folder.status(run.run_id) for run in STUDY.runs] == ["finished"] * 4
+    assert {run.about["run_id"] for run in folder.runs()} == {
+        path.name for path in (tmp_path / "runs").glob("*-*")
+    }
+
+
+def test_list_says_what_has_become_of_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        f"[settings]\nrounds = {N_ROUNDS}\nclients = 2\nseed = [0, 1]\n[[codec]]\nname = 'none'\n"
+        "[[codec]]\nname = 'deepcabac'\nrelative_step = 6.0\n"
+    )
+    command = ["experiment", str(path), "--out", str(tmp_path / "out"), "--list"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("to do") == 4
+    assert not (tmp_path / "out").exists()
+    fails = Runs(lambda label, seed: "deepcabac" in label and seed == 0)
+    run_study(read_study(path), StudyFolder(tmp_path / "out"), Notes(), run=fails)
+    assert main(command) == 0
+    assert re.findall(r"^\S+", capsys.readouterr().out, re.MULTILINE) == [
+        "done",
+        "failed",
+        "done",
+        "done",
+    ]
+    path.write_text("[[codec]]\nname = 'deepcabac'\nrelative_stepp = 6.0\n")
+    for also in (["--list"], []):
+        assert main(["experiment", str(path), "--out", str(tmp_path / "new"), *also]) == 2
+        assert "relative_stepp" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+
+
 def test_what_is_wrong_is_found_before_anything_is_run(tmp_path: Path) -> None:
     runs = Runs()
     settings = {"rounds": 1, "clients": 2}
@@ -188,6 +245,9 @@ def test_strange_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunFolderError, match="expected a new folder, an empty one or that of a"):
         StudyFolder(tmp_path)
+    (tmp_path / "thesis" / "runs" / "demo").mkdir(parents=True)
+    with pytest.raises(RunFolderError, match="expected a new folder, an empty one or that of a"):
+        StudyFolder(tmp_path / "thesis")
     with pytest.raises(RunFolderError, match="found a file"):
         StudyFolder(tmp_path / "thesis.tex")
 
@@ -205,7 +265,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from experiments.test_study_runner import STUDY, Notes, Runs
-from fl_deepcabac.experiments.study_folder import StudyFolder
+from fl_deepcabac.experiments.study_folder import FinishedRun, StudyFolder, describe_rounds
 from fl_deepcabac.experiments.study_runner import run_study
 
 class Slow(Notes):

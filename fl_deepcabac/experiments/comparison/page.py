@@ -23,7 +23,7 @@ from fl_deepcabac.experiments.comparison.styles import DARK, LIGHT, styles_of
 from fl_deepcabac.experiments.comparison.tables import COLUMNS, csv_table, markdown_table
 from fl_deepcabac.experiments.comparison.words import find
 from fl_deepcabac.experiments.run_folder import PAGE_NAME
-from fl_deepcabac.experiments.study_folder import STUDY_NAME, StudyFolder
+from fl_deepcabac.experiments.study_folder import StudyFolder
 
 __all__ = [
     "CSV_NAME",
@@ -173,17 +173,22 @@ def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _title(folders: Sequence[Path]) -> str:
     """Return what the studies are called, each name once."""
-    titles = [StudyFolder(folder).title() for folder in folders if StudyFolder.is_one(folder)]
-    return "; ".join(dict.fromkeys(filter(None, titles)))
+    titles = [
+        title
+        for folder in folders
+        if StudyFolder.is_one(folder)
+        for title in StudyFolder(folder).titles()
+    ]
+    return "; ".join(dict.fromkeys(titles))
 
 
 def _commands(folders: Sequence[Path], out: Path) -> list[str]:
     """Say how to get the runs and the page again."""
     lines = [
-        f"fl-deepcabac experiment {shlex.quote((folder / STUDY_NAME).as_posix())}"
-        f" --out {shlex.quote(folder.as_posix())}"
+        f"fl-deepcabac experiment {shlex.quote(path.as_posix())} --out NEW_FOLDER"
         for folder in folders
         if StudyFolder.is_one(folder)
+        for path in StudyFolder(folder).studies()
     ]
     names = " ".join(shlex.quote(folder.as_posix()) for folder in folders)
     place = "" if out == folders[0] else f" --out {shlex.quote(out.as_posix())}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_deepcabac.experiments.rows import RoundRow
-from fl_deepcabac.experiments.run_folder import read_run
+from fl_deepcabac.experiments.run_folder import CONFIG_NAME, RunFolderError, read_run
 from fl_deepcabac.experiments.study_folder import FinishedRun, StudyFolder
 
 __all__ = ["read_runs"]
@@ -37,8 +37,13 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
     for folder in folders:
         if StudyFolder.is_one(folder):
             runs += StudyFolder(folder).runs()
-        else:
+        elif (folder / CONFIG_NAME).is_file():
             runs += _runs_of_simulation(folder)
+        else:
+            raise RunFolderError(
+                f"{folder}: expected the folder of a study or, with {CONFIG_NAME}, of a run, found "
+                f"{'another folder' if folder.is_dir() else 'none'}"
+            )
     return runs
 
 
