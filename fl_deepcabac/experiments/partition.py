@@ -52,11 +52,11 @@ def share_out(data: TaskData, settings: RunSettings) -> Parts:
     alpha, task = settings.alpha, settings.task
     if alpha == NATURAL:
         if data.parts is None:
-            expected = f"a number or None, as the task {task} has no parts of its own"
+            expected = f"a number or iid, as the task {task} has no parts of its own"
             raise SettingsError("alpha", expected=expected, found=alpha)
         return natural_partition(data.parts, n_clients=settings.clients, seed=settings.seed)
     if alpha is not None and data.train.labels.ndim > 1:
-        expected = f"'natural', or None for IID, as the task {task} labels sequences, not samples"
+        expected = f"natural or iid, as the task {task} labels sequences, not samples"
         raise SettingsError("alpha", expected=expected, found=alpha)
     return partition_samples(
         data.train.labels.numpy(),

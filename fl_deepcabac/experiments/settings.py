@@ -31,7 +31,7 @@ OPTIMIZER_NAMES = ("sgd", "adamw")
 STRATEGY_NAMES = ("fedavg", "fedadam", "fedprox", "fedmedian", "krum")
 
 # Words that `RunSettings.alpha` may be.
-AUTO, NATURAL = "auto", "natural"
+AUTO, IID, NATURAL = "auto", "iid", "natural"
 # Which tasks AUTO stands for NATURAL in, and the concentration it stands for in all others.
 _NATURAL_TASKS = ("shakespeare",)
 _USUAL_ALPHA = 0.5
@@ -133,9 +133,9 @@ class RunSettings:
         for field, low in (("learning_rate", 1e-9), ("weight_decay", 0.0)):
             if getattr(self, field) is not None:
                 self._require_number(field, low=low, high=1e3)
-        self._require_number("fraction", low=0.0, high=1.0)
-        if self.fraction == 0.0:
+        if self.fraction in (0, 0.0) or not self._is_number_in("fraction", 0.0, 1.0):
             raise SettingsError("fraction", expected="a number in (0, 1]", found=self.fraction)
+        self._require_number("fraction", low=0.0, high=1.0)
         if self.fraction_evaluate is not None:
             self._require_number("fraction_evaluate", low=0.0, high=1.0)
 
@@ -196,6 +196,11 @@ class RunSettings:
         if self.alpha == AUTO:
             usual = NATURAL if self.task in _NATURAL_TASKS else _USUAL_ALPHA
             object.__setattr__(self, "alpha", usual)
+        if self.alpha == IID:
+            object.__setattr__(self, "alpha", None)
+        if isinstance(self.alpha, str) and self.alpha != NATURAL:
+            expected = f"a number, {IID}, {NATURAL} or {AUTO}"
+            raise SettingsError("alpha", expected=expected, found=self.alpha)
         # Below the low end numpy's Dirichlet underflows; above the high end it is even anyway.
         if self.alpha is not None and self.alpha != NATURAL:
             self._require_number("alpha", low=1e-3, high=1e6)
@@ -215,7 +220,12 @@ class RunSettings:
     def _require_number(self, field: str, *, low: float, high: float) -> None:
         """Store the field as a float in [low, high]."""
         value = getattr(self, field)
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or not low <= value <= high:
+        if not self._is_number_in(field, low, high):
             raise SettingsError(field, expected=f"a number in [{low:g}, {high:g}]", found=value)
         object.__setattr__(self, field, float(value))
+
+    def _is_number_in(self, field: str, low: float, high: float) -> bool:
+        """Say whether the field is a number in [low, high]."""
+        value = getattr(self, field)
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and low <= value <= high

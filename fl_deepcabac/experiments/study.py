@@ -188,10 +188,7 @@ def _check_value(name: str, value: object) -> None:
 
 def _plan(point: Mapping[str, Any], codec: Mapping[str, Any], *, case: str) -> PlannedRun:
     """Check one run and give it its id."""
-    values = dict(point)
-    if values.get("alpha") == "iid":
-        values["alpha"] = None
-    settings = RunSettings.from_dict(values)
+    settings = RunSettings.from_dict(dict(point))
     parameters = {name: value for name, value in codec.items() if name != _LABEL}
     label = str(codec.get(_LABEL, _label_of(parameters)))
     # Without those left to the task, so that settings that are added later change no id.

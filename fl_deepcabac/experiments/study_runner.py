@@ -13,13 +13,13 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from fl_deepcabac import __version__
 from fl_deepcabac.errors import DeepCabacError
 from fl_deepcabac.experiments.baselines.catalogue import build_codec
-from fl_deepcabac.experiments.client import load_partitioned
+from fl_deepcabac.experiments.client import load_partitioned, task_of
 from fl_deepcabac.experiments.codecs import UpdateCodec
 from fl_deepcabac.experiments.engine import Engine, simulate
 from fl_deepcabac.experiments.rows import RoundRow
@@ -180,6 +180,8 @@ def _run_one(
         "case": planned.case,
         "label": planned.label,
         "settings": _plain(planned.settings),
+        # With what the settings leave to the task.
+        "plan": asdict(task_of(planned.settings).plan_for(planned.settings)),
         "codec": codec.name,
         "codec_settings": codec.describe(),
         "seconds": round(time.monotonic() - started, 3),

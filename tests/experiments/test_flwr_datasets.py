@@ -155,7 +155,7 @@ def test_writers_are_natural_parts_and_labels_may_be_skewed() -> None:
 
 def test_without_writers_there_are_no_natural_parts(hub: Hub) -> None:
     del hub.splits["train"].features["writer_id"]
-    with pytest.raises(SettingsError, match=r"'alpha': expected a number or None, .* of its own"):
+    with pytest.raises(SettingsError, match=r"'alpha': expected a number or iid, .* of its own"):
         load_partitioned(RunSettings(task=NAME, clients=3, alpha="natural"))
 
 

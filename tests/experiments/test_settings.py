@@ -35,7 +35,7 @@ from fl_deepcabac.experiments.settings import RunSettings, SettingsError
         ("alpha", -0.5),
         ("alpha", float("nan")),
         ("alpha", float("inf")),
-        ("alpha", "iid"),
+        ("alpha", "IID"),
         ("alpha", "Natural"),
         ("fraction", 0.0),
         ("fraction", 1.01),
@@ -67,6 +67,7 @@ def test_settings_survive_json() -> None:
 def test_alpha_is_what_suits_the_task_unless_it_is_given(task: str, alpha: float | str) -> None:
     assert RunSettings(task=task).alpha == RunSettings(task=task, alpha="auto").alpha == alpha
     assert RunSettings(task=task, alpha=None).alpha is None
+    assert RunSettings(task=task, alpha="iid").alpha is None
     assert RunSettings(task=task, alpha=2).alpha == 2.0
     settings = RunSettings(task=task, alpha="natural", model="mlp", optimizer="adamw")
     assert RunSettings.from_json(settings.to_json()) == settings

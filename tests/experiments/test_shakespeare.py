@@ -115,7 +115,7 @@ def test_clients_are_drawn_by_the_seed(folder: Path) -> None:
 def test_what_no_speaker_can_do_is_refused(folder: Path) -> None:
     for wrong, complaint in (
         ({"clients": 4}, r"setting 'clients': expected at most .* own \(3\), found 4"),
-        ({"alpha": 0.5}, r"setting 'alpha': expected 'natural', or None for IID, .*, found 0\.5"),
+        ({"alpha": 0.5}, r"setting 'alpha': expected natural or iid, .*, found 0\.5"),
         ({"model": "convnet"}, "one of transformer, lora for the task shakespeare"),
     ):
         settings = RunSettings(task="shakespeare", data_dir=str(folder), **{"clients": 3, **wrong})
