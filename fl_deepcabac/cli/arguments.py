@@ -123,6 +123,14 @@ def run_settings_of(arguments: argparse.Namespace) -> RunSettings:
     return RunSettings(**given)
 
 
+class _DefaultsHelp(argparse.ArgumentDefaultsHelpFormatter):
+    """States defaults that say something: not those of flags, nor None."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_nothing = action.default is None or isinstance(action.default, bool)
+        return action.help if says_nothing else super()._get_help_string(action)
+
+
 def _add_simulate(commands: Any) -> None:
     """Describe ``simulate``."""
     parser = commands.add_parser(
@@ -132,7 +140,7 @@ def _add_simulate(commands: Any) -> None:
         description="Train a model in Flower's simulation engine, once uncompressed and once "
         "compressed, and write a run folder with rounds.jsonl, savings.png and report.html. "
         "The two runs differ in nothing but the codec.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_DefaultsHelp,
     )
     defaults = RunSettings()
     run = parser.add_argument_group("the run")
