@@ -16,6 +16,8 @@ class Stream:
     """One node in the protocol's own terms; sums run over packets since the last fresh one."""
 
     held: State | None = None
+    # What the message under way names; the server may have restarted since.
+    asked: State | None = None
     slots: set[State] = field(default_factory=set)
     update_sum: Vector | float = 0.0
     decoded_sum: Vector | float = 0.0
@@ -31,8 +33,7 @@ class Stream:
 
         `after` is the state after the packet, if the node made one.
         """
-        named = self.named(after[0])
-        base = named if named in self.slots else None
+        base = self.asked if self.asked in self.slots else None
         if outcome.slots == "committed":
             self.slots = {after} if base is None else {base, after}
         elif outcome.slots == "forgotten":

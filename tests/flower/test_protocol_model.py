@@ -277,3 +277,19 @@ def test_run_that_keeps_to_the_protocol_is_not(downlink: DownlinkConfig | None) 
     for kind in (Kind.NONE, Kind.LOST_UP, Kind.DOWN_OLD, Kind.DOWN_TRUNCATION, Kind.NONE):
         twins.play_round({1000: kind})
     assert twins.violations == []
+
+
+def test_node_keeps_what_a_server_that_restarts_in_a_round_may_come_back_to(
+    tmp_path: Path,
+) -> None:
+    # Found by a long history: the packet of the second round was coded against the saved state.
+    twins = Twins(N_NODES, PlannedFaults(random.Random(0)), seed=0, downlink=None)
+    twins.play_round({})
+    twins.save_server(tmp_path / "run.checkpoint")
+    twins.play_round({}, restarts_midway=True)
+    twins.go_on_from(tmp_path / "run.checkpoint")
+    n_warm = twins.n_warm
+    twins.play_round({})
+    twins.check_slots()
+    assert twins.violations == []
+    assert twins.n_warm == n_warm + N_NODES

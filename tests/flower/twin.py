@@ -153,6 +153,8 @@ class Twins:
         sent = list(self.strategy.configure_train(*self._arguments()))
         for message in sent:
             self._check_token(message)
+        for stream in self.streams.values():
+            stream.asked = stream.named(self.model)
         self._check_models(sent)
         replies = list(self.grid.send_and_receive(sent))
         if restarts_midway:
