@@ -24,6 +24,7 @@
 #include "fl_deepcabac/quantizer.hpp"
 #include "fl_deepcabac/stream_state.hpp"
 #include "fl_deepcabac/value_digest.hpp"
+#include "fl_deepcabac/watch.hpp"
 
 namespace py = pybind11;
 using namespace fl_deepcabac;
@@ -114,7 +115,15 @@ StateHandle load_state(const StateHandle& like, const py::bytes& saved) {
   return state;
 }
 
-// Runs `call(state, coded)` on a copy of the state, without the GIL.
+// Python's signal handlers run between two of its instructions, and a call into the core is one: a
+// handler that raises, as that of Ctrl-C does, ends the call. Other threads than the main one have
+// no handlers, so nothing happens there.
+void let_signals_in() {
+  const py::gil_scoped_acquire acquire;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+// Runs `call(state, coded, execution)` on a copy of the state, without the GIL.
 template <class Call>
 py::tuple run_on_copy(const StateHandle& before, std::size_t threads, bool wants_levels,
                       Call&& call) {
@@ -124,8 +133,10 @@ py::tuple run_on_copy(const StateHandle& before, std::size_t threads, bool wants
   Result result;
   {
     const py::gil_scoped_release release;
-    state = std::make_shared<StreamState>(copy_of(*before, threads));
-    result = call(*state, coded);
+    Watch watch(let_signals_in);
+    const Execution execution(threads, &watch);
+    state = std::make_shared<StreamState>(copy_of(*before, execution));
+    result = call(*state, coded, execution);
   }
   throw_unless_ok(result);
   return py::make_tuple(to_python(coded.payload), moved_into_array(std::move(coded.levels)),
@@ -141,9 +152,10 @@ py::tuple py_encode_levels(const StateHandle& before, const LevelArray& levels,
   const auto level_span = span_of(levels);
   const OffsetFit fit{span_of(values), price};
   const auto bits = bits_of(steps);
-  return run_on_copy(before, threads, wants_levels, [&](StreamState& copy, CodedLevels& out) {
-    return encode_levels(copy, level_span, bits, out, threads, fit);
-  });
+  return run_on_copy(before, threads, wants_levels,
+                     [&](StreamState& copy, CodedLevels& out, const Execution& execution) {
+                       return encode_levels(copy, level_span, bits, out, execution, fit);
+                     });
 }
 
 py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
@@ -153,17 +165,19 @@ py::tuple py_encode_values(const StateHandle& before, const FloatArray& values,
   const auto value_span = span_of(values);
   const Choice choice{price, dependent, span_of(importance), fits_offsets};
   const auto bits = bits_of(steps);
-  return run_on_copy(before, threads, wants_levels, [&](StreamState& copy, CodedLevels& out) {
-    return encode_values(copy, value_span, bits, choice, out, threads);
-  });
+  return run_on_copy(before, threads, wants_levels,
+                     [&](StreamState& copy, CodedLevels& out, const Execution& execution) {
+                       return encode_values(copy, value_span, bits, choice, out, execution);
+                     });
 }
 
 py::tuple py_decode_levels(const StateHandle& before, const py::bytes& payload, std::size_t threads,
                            bool wants_levels) {
   const auto bytes = span_of(payload);
-  return run_on_copy(before, threads, wants_levels, [&](StreamState& copy, CodedLevels& out) {
-    return decode_levels(copy, bytes, out, threads);
-  });
+  return run_on_copy(before, threads, wants_levels,
+                     [&](StreamState& copy, CodedLevels& out, const Execution& execution) {
+                       return decode_levels(copy, bytes, out, execution);
+                     });
 }
 
 std::uint32_t py_value_digest(const FloatArray& values) {

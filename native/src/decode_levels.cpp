@@ -9,14 +9,14 @@
 namespace fl_deepcabac {
 
 Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload, CodedLevels& coded,
-                     std::size_t n_threads) {
+                     const Execution& execution) {
   const std::vector<Chunk> chunks = divide(state.shapes);
   std::vector<std::span<const std::uint8_t>> codewords;
   if (const Result result = split_codewords(payload, chunks.size(), codewords); !result.ok())
     return result;
   std::vector<BinDecoder> coders(codewords.begin(), codewords.end());
   const Status status =
-      run_coder<DecodedBins<>>(state, chunks, coders, UnknownLevels{}, {}, coded, n_threads);
+      run_coder<DecodedBins<>>(state, chunks, coders, UnknownLevels{}, {}, coded, execution);
   for (std::size_t i = 0; i < coders.size(); ++i) {
     const auto begin = static_cast<std::uint64_t>(codewords[i].data() - payload.data());
     const std::uint64_t read = std::min<std::uint64_t>(coders[i].n_read(), codewords[i].size());

@@ -17,7 +17,7 @@ Result check_steps(const StreamState& state, std::span<const std::uint32_t> step
 
 Result encode_levels(StreamState& state, std::span<const std::int32_t> levels,
                      std::span<const std::uint32_t> step_bits, CodedLevels& coded,
-                     std::size_t n_threads, const OffsetFit& fit) {
+                     const Execution& execution, const OffsetFit& fit) {
   if (levels.size() != state.n_levels())
     return {Status::kLengthMismatch, static_cast<std::int64_t>(levels.size())};
   if (!fit.values.empty() && fit.values.size() != levels.size())
@@ -28,7 +28,7 @@ Result encode_levels(StreamState& state, std::span<const std::int32_t> levels,
       return {Status::kLevelRange, static_cast<std::int64_t>(i)};
   }
   return run_encoder(state, GivenLevels(levels, fit.values, fit.price), step_bits, coded,
-                     n_threads);
+                     execution);
 }
 
 }  // namespace fl_deepcabac

@@ -41,7 +41,7 @@ Result find_largest(const StreamState& state, std::span<const float> values,
 
 Result encode_values(StreamState& state, std::span<const float> values,
                      std::span<const std::uint32_t> step_bits, const Choice& choice,
-                     CodedLevels& coded, std::size_t n_threads) {
+                     CodedLevels& coded, const Execution& execution) {
   if (values.size() != state.n_levels())
     return {Status::kLengthMismatch, static_cast<std::int64_t>(values.size())};
   if (!choice.importance.empty() && choice.importance.size() != values.size())
@@ -51,7 +51,7 @@ Result encode_values(StreamState& state, std::span<const float> values,
   if (const Result result = find_largest(state, values, step_bits, largest); !result.ok())
     return result;
   const ValuesToQuantise source(values, largest, step_bits, choice);
-  return run_encoder(state, source, step_bits, coded, n_threads);
+  return run_encoder(state, source, step_bits, coded, execution);
 }
 
 }  // namespace fl_deepcabac

@@ -20,15 +20,13 @@ constexpr std::int8_t kInvalidSignedCode = -128;
 template <class State, class ModelVisitor, class MixerVisitor>
 void visit_contexts(State& state, ModelVisitor&& visit_model, MixerVisitor&& visit_mixer) {
   TensorContexts::visit_models(state.tensor_contexts, visit_model);
-  std::visit(
-      [&](auto& sets) {
-        for (auto& contexts : sets) {
-          using Contexts = std::remove_const_t<std::remove_reference_t<decltype(contexts)>>;
-          Contexts::visit_models(contexts, visit_model);
-          Contexts::visit_mixers(contexts, visit_mixer);
-        }
-      },
-      state.level_contexts);
+  visit_context_sets(state, [&](auto& sets) {
+    for (auto& contexts : sets) {
+      using Contexts = std::remove_const_t<std::remove_reference_t<decltype(contexts)>>;
+      Contexts::visit_models(contexts, visit_model);
+      Contexts::visit_mixers(contexts, visit_mixer);
+    }
+  });
 }
 
 // A value outside its range, unless it is one because the bytes ended in it.
@@ -61,12 +59,7 @@ Result read_contexts(StreamState& state, ByteReader& reader) {
 }  // namespace
 
 StreamState::StreamState(std::vector<TensorShape> tensor_shapes, Profile stream_profile)
-    : shapes(std::move(tensor_shapes)), profile(stream_profile) {
-  if (profile == Profile::kMax) {
-    level_contexts = ContextSets<MixedContexts>(kContextSets);
-  } else {
-    level_contexts = ContextSets<FastContexts>(kContextSets);
-  }
+    : shapes(std::move(tensor_shapes)), profile(stream_profile), level_contexts(stream_profile) {
   std::size_t n_levels = 0;
   for (const TensorShape& shape : shapes)
     n_levels += shape.n_levels();
@@ -76,7 +69,7 @@ StreamState::StreamState(std::vector<TensorShape> tensor_shapes, Profile stream_
   signed_history.assign(n_levels, 0);
 }
 
-StreamState copy_of(const StreamState& state, std::size_t n_threads) {
+StreamState copy_of(const StreamState& state, const Execution& execution) {
   StreamState copy;
   copy.shapes = state.shapes;
   copy.profile = state.profile;
@@ -87,7 +80,7 @@ StreamState copy_of(const StreamState& state, std::size_t n_threads) {
   copy.magnitude_history.resize(state.n_levels());
   copy.signed_history.resize(state.n_levels());
   constexpr std::size_t kShare = std::size_t{1} << 20;
-  run_parallel((state.n_levels() + kShare - 1) / kShare, n_threads, [&](std::size_t share) {
+  run_parallel((state.n_levels() + kShare - 1) / kShare, execution, [&](std::size_t share) {
     const std::size_t begin = share * kShare;
     const std::size_t length = std::min(kShare, state.n_levels() - begin);
     std::memcpy(copy.magnitude_history.data() + begin, state.magnitude_history.data() + begin,

@@ -16,6 +16,7 @@
 #include "fl_deepcabac/contexts.hpp"
 #include "fl_deepcabac/level_syntax.hpp"
 #include "fl_deepcabac/tensor_walk.hpp"
+#include "fl_deepcabac/watch.hpp"
 
 namespace fl_deepcabac {
 
@@ -223,12 +224,16 @@ std::uint64_t code_coded_block(Bins& bins, Contexts& contexts, TensorWalk& walk,
   return nonzero;
 }
 
+// Levels between two looks at the watch: a millisecond or more.
+inline constexpr std::size_t kLookEvery = std::size_t{1} << 16;
+
 // The levels of one part, block by block. The chooser fills a block before it is encoded.
 template <class Bins, class Contexts, class Chooser>
 void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser& chooser,
-                 LevelList& list) {
+                 LevelList& list, const Execution& execution = {}) {
   std::array<std::int32_t, kBlockLevels> block_levels{};
   for (std::size_t begin = 0; begin < walk.n_levels(); begin += kBlockLevels) {
+    if (begin % kLookEvery == 0) execution.look();
     const std::size_t end = std::min(begin + kBlockLevels, walk.n_levels());
     const std::span<std::int32_t> levels(block_levels.data(), end - begin);
     const BlockFeatures block = walk.block_features(begin, end);

@@ -3,6 +3,8 @@
 //
 // Each call moves the state it is given from before the packet to after it. On failure the state is
 // unspecified: callers work on a copy and drop it. Results are the same for any number of threads.
+// Where memory runs out or the watch of the execution throws, so does the call, with the same
+// effect.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +15,7 @@
 #include "fl_deepcabac/buffer.hpp"
 #include "fl_deepcabac/status.hpp"
 #include "fl_deepcabac/stream_state.hpp"
+#include "fl_deepcabac/watch.hpp"
 
 namespace fl_deepcabac {
 
@@ -44,7 +47,7 @@ struct OffsetFit {
 // tensor for steps, flat index for levels.
 [[nodiscard]] Result encode_levels(StreamState& state, std::span<const std::int32_t> levels,
                                    std::span<const std::uint32_t> step_bits, CodedLevels& coded,
-                                   std::size_t n_threads = 1, const OffsetFit& fit = {});
+                                   const Execution& execution = {}, const OffsetFit& fit = {});
 
 // How `encode_values` chooses levels.
 struct Choice {
@@ -63,13 +66,13 @@ struct Choice {
 // has no level.
 [[nodiscard]] Result encode_values(StreamState& state, std::span<const float> values,
                                    std::span<const std::uint32_t> step_bits, const Choice& choice,
-                                   CodedLevels& coded, std::size_t n_threads = 1);
+                                   CodedLevels& coded, const Execution& execution = {});
 
 // `step_bits` as the encoders want them; otherwise the first fault.
 [[nodiscard]] Result check_steps(const StreamState& state,
                                  std::span<const std::uint32_t> step_bits) noexcept;
 
 [[nodiscard]] Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload,
-                                   CodedLevels& coded, std::size_t n_threads = 1);
+                                   CodedLevels& coded, const Execution& execution = {});
 
 }  // namespace fl_deepcabac

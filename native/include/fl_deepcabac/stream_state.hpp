@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <variant>
 #include <vector>
 
 #include "fl_deepcabac/buffer.hpp"
@@ -18,6 +17,7 @@
 #include "fl_deepcabac/reconstruction.hpp"
 #include "fl_deepcabac/status.hpp"
 #include "fl_deepcabac/tensor_contexts.hpp"
+#include "fl_deepcabac/watch.hpp"
 
 namespace fl_deepcabac {
 
@@ -39,6 +39,18 @@ inline constexpr std::size_t kContextSets = 2;
 template <class Contexts>
 using ContextSets = std::vector<Contexts>;
 
+// The context sets of one profile, those of the other are empty. No std::variant: that of GCC 12
+// destroys what was never made where copying a vector in it throws.
+struct LevelContexts {
+  LevelContexts() = default;
+  explicit LevelContexts(Profile profile)
+      : fast(profile == Profile::kFast ? kContextSets : 0),
+        max(profile == Profile::kMax ? kContextSets : 0) {}
+
+  ContextSets<FastContexts> fast;
+  ContextSets<MixedContexts> max;
+};
+
 struct StreamState {
   StreamState() = default;
   StreamState(std::vector<TensorShape> tensor_shapes, Profile stream_profile);
@@ -51,8 +63,7 @@ struct StreamState {
 
   std::vector<TensorShape> shapes;
   Profile profile = Profile::kFast;
-  // One alternative a profile; each holds one context set for vectors and one for matrices.
-  std::variant<ContextSets<FastContexts>, ContextSets<MixedContexts>> level_contexts;
+  LevelContexts level_contexts;  // one context set for vectors and one for matrices
   TensorContexts tensor_contexts{};
   // Float32 bits of each tensor's last step; 0 before the first.
   std::vector<std::uint32_t> step_bits;
@@ -61,7 +72,14 @@ struct StreamState {
   Buffer<std::int8_t> signed_history;      // same order, sign and code
 };
 
+// Calls visit(context sets of the state's profile).
+template <class State, class Visitor>
+decltype(auto) visit_context_sets(State& state, Visitor&& visit) {
+  return state.profile == Profile::kMax ? visit(state.level_contexts.max)
+                                        : visit(state.level_contexts.fast);
+}
+
 // A copy made on several threads, for models whose history takes a while to copy.
-[[nodiscard]] StreamState copy_of(const StreamState& state, std::size_t n_threads);
+[[nodiscard]] StreamState copy_of(const StreamState& state, const Execution& execution);
 
 }  // namespace fl_deepcabac

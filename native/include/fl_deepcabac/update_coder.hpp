@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
-#include <variant>
 #include <vector>
 
 #include "fl_deepcabac/block_coder.hpp"
@@ -28,6 +27,7 @@
 #include "fl_deepcabac/reconstruction.hpp"
 #include "fl_deepcabac/step.hpp"
 #include "fl_deepcabac/tensor_walk.hpp"
+#include "fl_deepcabac/watch.hpp"
 
 namespace fl_deepcabac {
 
@@ -40,13 +40,13 @@ template <class Bins, class Contexts, class Coder>
 class UpdateCoder {
  public:
   UpdateCoder(StreamState& state, ContextSets<Contexts>& sets, const std::vector<Chunk>& chunks,
-              std::vector<Coder>& coders, CodedLevels& coded, std::size_t n_threads)
+              std::vector<Coder>& coders, CodedLevels& coded, const Execution& execution)
       : state_(state),
         sets_(sets),
         chunks_(chunks),
         coders_(coders),
         coded_(coded),
-        n_threads_(n_threads) {
+        execution_(execution) {
     const std::size_t n_tensors = state.shapes.size();
     coded.step_bits.assign(n_tensors, 0);
     coded.tensor_costs.assign(n_tensors, 0);
@@ -139,7 +139,7 @@ class UpdateCoder {
       return;
     }
     std::vector<ContextSets<Contexts>> copies(chunks_.size());
-    run_parallel(chunks_.size(), n_threads_, [&](std::size_t chunk) {
+    run_parallel(chunks_.size(), execution_, [&](std::size_t chunk) {
       copies[chunk] = sets_;
       code_chunk(source, chunk, copies[chunk]);
     });
@@ -182,7 +182,7 @@ class UpdateCoder {
                     history_of(part.begin, part.n_levels), row_scale, TrellisPath(is_dependent_));
     const PartSetting setting{part, coded_.step_bits[part.tensor], state_.offsets[part.tensor]};
     source.with_chooser(contexts, walk, setting, [&](auto&& chooser) {
-      code_blocks(bins, contexts, walk, chooser, own.list);
+      code_blocks(bins, contexts, walk, chooser, own.list, execution_);
     });
     row_scale = walk.row_scale();
   }
@@ -232,7 +232,7 @@ class UpdateCoder {
       for (PartState& own : states)
         all.push_back(&own);
     }
-    run_parallel(all.size(), n_threads_, [&](std::size_t i) { finish_part(source, *all[i]); });
+    run_parallel(all.size(), execution_, [&](std::size_t i) { finish_part(source, *all[i]); });
     for (const PartState* own : all) {
       coded_.tensor_nonzeros[own->part->tensor] += own->list.n_nonzero();
       coded_.tensor_errors[own->part->tensor] += own->squared_error;
@@ -278,7 +278,7 @@ class UpdateCoder {
   const std::vector<Chunk>& chunks_;
   std::vector<Coder>& coders_;  // one a chunk
   CodedLevels& coded_;
-  std::size_t n_threads_;
+  const Execution& execution_;
   bool is_dependent_ = false;
   std::uint32_t previous_step_ = 0;  // last step coded in this packet; 0 before the first
   std::vector<std::vector<PartState>> part_states_;  // of each part of each chunk
@@ -291,25 +291,23 @@ using ContextsOf = typename std::remove_reference_t<Sets>::value_type;
 template <class Bins, class Coder, class Source>
 Status run_coder(StreamState& state, const std::vector<Chunk>& chunks, std::vector<Coder>& coders,
                  const Source& source, std::span<const std::uint32_t> step_bits, CodedLevels& coded,
-                 std::size_t n_threads) {
-  return std::visit(
-      [&](auto& sets) {
-        return UpdateCoder<Bins, ContextsOf<decltype(sets)>, Coder>(state, sets, chunks, coders,
-                                                                    coded, n_threads)
-            .run(source, step_bits);
-      },
-      state.level_contexts);
+                 const Execution& execution) {
+  return visit_context_sets(state, [&](auto& sets) {
+    return UpdateCoder<Bins, ContextsOf<decltype(sets)>, Coder>(state, sets, chunks, coders, coded,
+                                                                execution)
+        .run(source, step_bits);
+  });
 }
 
 // Encode, and join the codewords.
 template <class Source>
 Result run_encoder(StreamState& state, const Source& source,
                    std::span<const std::uint32_t> step_bits, CodedLevels& coded,
-                   std::size_t n_threads) {
+                   const Execution& execution) {
   const std::vector<Chunk> chunks = divide(state.shapes);
   std::vector<BinEncoder> coders(chunks.size());
   const Status status =
-      run_coder<EncodedBins<>>(state, chunks, coders, source, step_bits, coded, n_threads);
+      run_coder<EncodedBins<>>(state, chunks, coders, source, step_bits, coded, execution);
   std::vector<std::vector<std::uint8_t>> codewords;
   codewords.reserve(coders.size());
   for (BinEncoder& coder : coders)
