@@ -25,6 +25,7 @@ from fl_deepcabac.errors import (
     StateMismatchError,
     TruncatedPacketError,
     UnsupportedVersionError,
+    UpdateNormError,
 )
 from fl_deepcabac.packet import FORMAT_VERSION, PacketHeader, inspect_packet
 from fl_deepcabac.report import TensorReport, UpdateReport
@@ -60,6 +61,7 @@ __all__ = [
     "UnsupportedVersionError",
     "UpdateDecoder",
     "UpdateEncoder",
+    "UpdateNormError",
     "UpdateReport",
     "__version__",
     "compress",

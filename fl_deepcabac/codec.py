@@ -52,6 +52,7 @@ from fl_deepcabac.report import (
 )
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
+from fl_deepcabac.update_norm import check_update_norm
 
 __all__ = [
     "DecodedUpdate",
@@ -231,7 +232,12 @@ def encode_update(
 
 
 def decode_update(
-    packet: bytes, *, schema: Schema, state: StreamState, threads: int = 1
+    packet: bytes,
+    *,
+    schema: Schema,
+    state: StreamState,
+    threads: int = 1,
+    max_update_norm: float | None = None,
 ) -> DecodedUpdate:
     """Decode a packet that was coded against an equal state.
 
@@ -243,6 +249,8 @@ def decode_update(
         Not changed.
     threads : int
         At most so many at work.
+    max_update_norm : float, optional
+        The largest Euclidean norm that the floats of the update may have.
 
     Returns
     -------
@@ -258,6 +266,8 @@ def decode_update(
         If the packet was coded with another profile.
     StateMismatchError
         If the packet was coded against another state.
+    UpdateNormError
+        If the update is longer than `max_update_norm`.
 
     Notes
     -----
@@ -269,6 +279,7 @@ def decode_update(
     coded = decode_levels(state.levels, parsed.payload, offset=payload_begin, threads=threads)
     check_content(parsed.header, content_digest(coded.values, parsed.exact))
     decoded = _reconstruct(coded, schema) | split_exact(parsed.exact, schema)
+    check_update_norm(decoded.values(), max_update_norm)
     report = _report(coded, schema, len(packet), len(parsed.payload), decoded)
     return DecodedUpdate(_in_order(decoded, schema), report, state.after(packet, coded.state))
 

@@ -25,6 +25,7 @@ __all__ = [
     "StateMismatchError",
     "TruncatedPacketError",
     "UnsupportedVersionError",
+    "UpdateNormError",
 ]
 
 
@@ -254,6 +255,21 @@ class StateMismatchError(DecodeError):
         )
         self.expected = expected
         self.found = found
+
+
+class UpdateNormError(DecodeError):
+    """The update is sound but longer than its receiver takes.
+
+    Attributes
+    ----------
+    norm, limit : float
+        Euclidean norm of the decoded update, and the most that was allowed.
+    """
+
+    def __init__(self, *, norm: float, limit: float) -> None:
+        super().__init__(f"update: expected a norm of at most {limit:g}, found {norm:g}")
+        self.norm = norm
+        self.limit = limit
 
 
 class LevelCoderError(ValueError):

@@ -14,6 +14,7 @@ from fl_deepcabac.feedback import Residual
 from fl_deepcabac.report import UpdateReport
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
+from fl_deepcabac.update_norm import check_max_update_norm
 
 __all__ = ["UpdateDecoder", "UpdateEncoder", "compress", "decompress"]
 
@@ -171,6 +172,8 @@ class UpdateDecoder(_Stream):
     schema : Schema
     config : CodecConfig
         Only its profile and its threads matter here.
+    max_update_norm : float, optional
+        The largest Euclidean norm that the floats of an update may have: `UpdateNormError` beyond.
 
     Attributes
     ----------
@@ -178,14 +181,21 @@ class UpdateDecoder(_Stream):
         What the last packet cost.
     """
 
-    def __init__(self, schema: Schema, config: CodecConfig) -> None:
+    def __init__(
+        self, schema: Schema, config: CodecConfig, *, max_update_norm: float | None = None
+    ) -> None:
         super().__init__(schema, config)
+        self.max_update_norm = check_max_update_norm(max_update_norm)
         self.report: UpdateReport | None = None
 
     def decode(self, packet: bytes) -> Arrays:
         """Decode the next packet of the stream; see `decode_update`. On failure nothing changes."""
         decoded = decode_update(
-            packet, schema=self.schema, state=self._state, threads=self.config.threads
+            packet,
+            schema=self.schema,
+            state=self._state,
+            threads=self.config.threads,
+            max_update_norm=self.max_update_norm,
         )
         self._state = decoded.state
         self.report = decoded.report

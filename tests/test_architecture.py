@@ -24,7 +24,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("_native",),
     ("errors", "atomic_file"),
     ("config", "schema"),
-    ("arrays", "content_digest", "exact_section"),
+    ("arrays", "content_digest", "exact_section", "update_norm"),
     ("allocation", "feedback", "report"),
     ("quantize", "entropy", "packet"),
     ("rate_search",),

@@ -28,10 +28,17 @@ from fl_deepcabac.flower.records import (
     replace_record,
     write_settings,
 )
-from fl_deepcabac.flower.replies import Instruction, SentModel, Verdict, check_replies
+from fl_deepcabac.flower.replies import (
+    Acceptance,
+    Instruction,
+    SentModel,
+    Verdict,
+    check_replies,
+)
 from fl_deepcabac.flower.saved_state import token_of
 from fl_deepcabac.flower.weights import schema_of
 from fl_deepcabac.schema import Schema
+from fl_deepcabac.update_norm import check_max_update_norm
 
 __all__ = ["UNUSABLE_REPLY", "ServerEndpoint"]
 
@@ -53,6 +60,8 @@ class ServerEndpoint:
         Where states are held; without a budget if not given.
     models : ModelSender, optional
         How models travel down; as they are if not given.
+    max_update_norm : float, optional
+        The largest Euclidean norm of an update; no limit if not given.
     """
 
     def __init__(
@@ -62,8 +71,10 @@ class ServerEndpoint:
         is_active: bool,
         states: NodeStates | None = None,
         models: ModelSender | None = None,
+        max_update_norm: float | None = None,
     ) -> None:
         self.config = config
+        self.acceptance = Acceptance(config.profile, check_max_update_norm(max_update_norm))
         self.is_active = is_active
         self.ledger = CommunicationLedger()
         self.states = NodeStates() if states is None else states
@@ -168,7 +179,7 @@ class ServerEndpoint:
         received = [
             self._accept(record, desk, reply, instruction, verdict)
             for (reply, instruction), verdict in zip(
-                pairs, check_replies(pairs, self.config.profile), strict=True
+                pairs, check_replies(pairs, self.acceptance), strict=True
             )
         ]
         _warn_if_none_usable(record, received)

@@ -17,19 +17,27 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from flwr.app import ArrayRecord, Message
+from numpy.typing import NDArray
 
 from fl_deepcabac.codec import decode_update
 from fl_deepcabac.config import Profile
 from fl_deepcabac.errors import DecodeError, DeepCabacError, StateMismatchError
 from fl_deepcabac.flower.ledger import Transfer
-from fl_deepcabac.flower.records import FRESH_TOKEN, check_binding, parse_update
+from fl_deepcabac.flower.records import (
+    FRESH_TOKEN,
+    NUMPY_STYPE,
+    check_binding,
+    parse_update,
+)
 from fl_deepcabac.flower.saved_state import SavedState, restore_state
 from fl_deepcabac.packet import PacketHeader, inspect_packet
 from fl_deepcabac.report import UpdateReport
 from fl_deepcabac.schema import Schema
+from fl_deepcabac.update_norm import check_update_norm
 
-__all__ = ["CheckedPacket", "Instruction", "SentModel", "check_replies"]
+__all__ = ["Acceptance", "CheckedPacket", "Instruction", "SentModel", "check_replies"]
 
 # Each thread that checks a packet holds one decoded update for as long as that takes.
 MAX_CHECKS_AT_ONCE: Final = 4
@@ -83,6 +91,22 @@ class Instruction:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """What replies must be like.
+
+    Parameters
+    ----------
+    profile : {"fast", "max"}
+        That nodes were told to use.
+    max_update_norm : float or None
+        The largest Euclidean norm of an update; None is no limit.
+    """
+
+    profile: Profile
+    max_update_norm: float | None = None
+
+
+@dataclass(frozen=True)
 class CheckedPacket:
     """A packet that decodes, and everything about it but its values.
 
@@ -105,7 +129,7 @@ Verdict = CheckedPacket | DeepCabacError | None
 
 
 def check_replies(
-    pairs: Sequence[tuple[Message, Instruction | None]], profile: Profile
+    pairs: Sequence[tuple[Message, Instruction | None]], acceptance: Acceptance
 ) -> Iterator[Verdict]:
     """Check all replies of a round, a few at a time.
 
@@ -113,8 +137,7 @@ def check_replies(
     ----------
     pairs : sequence of (Message, Instruction or None)
         Each reply with its instruction; None where it answers none.
-    profile : {"fast", "max"}
-        That nodes were told to use.
+    acceptance : Acceptance
 
     Yields
     ------
@@ -127,7 +150,7 @@ def check_replies(
         # Those that answer nothing first, which takes no decoding: a second reply may be the same
         # object as the first, which gets other content once its verdict has been taken.
         strays = {
-            i: pool.submit(_check, reply, None, profile)
+            i: pool.submit(_check, reply, None, acceptance)
             for i, (reply, instruction) in enumerate(pairs)
             if instruction is None
         }
@@ -136,18 +159,19 @@ def check_replies(
         for i, (reply, instruction) in enumerate(pairs):
             if len(waiting) == CHECKS_AHEAD * n_threads:
                 yield waiting.popleft().result()
-            waiting.append(strays.get(i) or pool.submit(_check, reply, instruction, profile))
+            waiting.append(strays.get(i) or pool.submit(_check, reply, instruction, acceptance))
         while waiting:
             yield waiting.popleft().result()
 
 
-def _check(reply: Message, instruction: Instruction | None, profile: Profile) -> Verdict:
+def _check(reply: Message, instruction: Instruction | None, acceptance: Acceptance) -> Verdict:
     """Check one reply."""
     if reply.has_error():
         return None
     try:
         update = parse_update(reply.content)
         if update is None:
+            _check_uncompressed(reply, instruction, acceptance)
             return None
         if instruction is None or instruction.schema is None:
             raise DecodeError(
@@ -159,8 +183,13 @@ def _check(reply: Message, instruction: Instruction | None, profile: Profile) ->
         check_binding(update, instruction.message.metadata)
         base = _base_of(header, instruction.state)
         start = time.perf_counter()
-        state = restore_state(base, instruction.schema, profile)
-        decoded = decode_update(update.packet, schema=instruction.schema, state=state)
+        state = restore_state(base, instruction.schema, acceptance.profile)
+        decoded = decode_update(
+            update.packet,
+            schema=instruction.schema,
+            state=state,
+            max_update_norm=acceptance.max_update_norm,
+        )
         state_after = SavedState.of(decoded.state)
         seconds = time.perf_counter() - start
     except DeepCabacError as error:
@@ -169,13 +198,35 @@ def _check(reply: Message, instruction: Instruction | None, profile: Profile) ->
         record_name=update.record_name,
         packet=update.packet,
         schema=instruction.schema,
-        profile=profile,
+        profile=acceptance.profile,
         state_before=base,
         state_after=state_after,
         report=decoded.report,
         encode_seconds=update.encode_seconds,
         decode_seconds=seconds,
     )
+
+
+def _check_uncompressed(
+    reply: Message, instruction: Instruction | None, acceptance: Acceptance
+) -> None:
+    """Hold weights that came as they are to the same bound."""
+    if acceptance.max_update_norm is None or instruction is None or instruction.schema is None:
+        return
+    for record in reply.content.array_records.values():
+        updates = _updates_of(record, instruction.reference)
+        check_update_norm(updates, acceptance.max_update_norm)
+
+
+def _updates_of(record: ArrayRecord, reference: ArrayRecord) -> Iterator[NDArray[np.generic]]:
+    """Yield weights less the reference's, of each tensor that both have in the same shape."""
+    for name, array in record.items():
+        if name not in reference or array.stype != NUMPY_STYPE:
+            continue
+        weights, base = array.numpy(), reference[name].numpy()
+        if weights.shape == base.shape and weights.dtype.kind == base.dtype.kind == "f":
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield weights.astype(np.float64) - base
 
 
 def _base_of(header: PacketHeader, named: SavedState | None) -> SavedState | None:

@@ -56,6 +56,9 @@ class DeepCABACStrategyMixin(Strategy):
     spill_directory : str or Path, optional
         Where such states are written instead, one file each in a new subdirectory, which is removed
         at the end of the process. Made if missing; needs `state_budget_bytes`.
+    max_update_norm : float, optional
+        The largest Euclidean norm that the floats of one update may have, compressed or not: a
+        reply beyond becomes its node's error reply. No limit if not given.
     checkpoint_path : str or Path, optional
         A file that `save` writes after rounds of training; none if not given. Where that fails, a
         warning says so, and the run goes on.
@@ -88,6 +91,7 @@ class DeepCABACStrategyMixin(Strategy):
         downlink: DownlinkConfig | None = None,
         state_budget_bytes: int | None = None,
         spill_directory: str | Path | None = None,
+        max_update_norm: float | None = None,
         checkpoint_path: str | Path | None = None,
         checkpoint_every: int = 1,
         loggers: Iterable[RoundLogger] = (),
@@ -104,7 +108,11 @@ class DeepCABACStrategyMixin(Strategy):
         states = NodeStates(state_budget_bytes, spill_directory)
         models = ModelSender(downlink if is_active else None)
         self._codec_endpoint = ServerEndpoint(
-            config, is_active=is_active, states=states, models=models
+            config,
+            is_active=is_active,
+            states=states,
+            models=models,
+            max_update_norm=max_update_norm,
         )
         self._codec_trains_broadcast = False
         self._codec_checkpoints = CheckpointKeeper(
@@ -288,6 +296,8 @@ class DeepCABACStrategyMixin(Strategy):
             )
         if (checkpoints := str(self._codec_checkpoints)) != "none":
             info("\t│\t├── Checkpoints: %s", checkpoints)
+        if (limit := self._codec_endpoint.acceptance.max_update_norm) is not None:
+            info("\t│\t├── Updates: norm of at most %g", limit)
         if self._codec_endpoint.states.budget_bytes is not None:
             info("\t│\t├── States: %s", self._codec_endpoint.states)
         info("\t│\t└── Error feedback: %s", "on" if config.error_feedback else "off")

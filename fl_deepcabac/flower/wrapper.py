@@ -66,7 +66,9 @@ class DeepCABACStrategy(DeepCABACStrategyMixin, _Delegating):
         the mixin, because the wrapper runs Flower's.
     config : CodecConfig, optional
         As for `DeepCABACStrategyMixin`.
-    downlink, state_budget_bytes, spill_directory, checkpoint_path, checkpoint_every, loggers
+    downlink, state_budget_bytes, spill_directory, max_update_norm
+        As for `DeepCABACStrategyMixin`.
+    checkpoint_path, checkpoint_every, loggers
         As for `DeepCABACStrategyMixin`.
 
     Raises
@@ -92,6 +94,7 @@ class DeepCABACStrategy(DeepCABACStrategyMixin, _Delegating):
         downlink: DownlinkConfig | None = None,
         state_budget_bytes: int | None = None,
         spill_directory: str | Path | None = None,
+        max_update_norm: float | None = None,
         checkpoint_path: str | Path | None = None,
         checkpoint_every: int = 1,
         loggers: Iterable[RoundLogger] = (),
@@ -113,6 +116,7 @@ class DeepCABACStrategy(DeepCABACStrategyMixin, _Delegating):
             downlink=downlink,
             state_budget_bytes=state_budget_bytes,
             spill_directory=spill_directory,
+            max_update_norm=max_update_norm,
             checkpoint_path=checkpoint_path,
             checkpoint_every=checkpoint_every,
             loggers=loggers,
