@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packets changed in every way that comes to mind, most with length and checksum put right again.
 
-Each raises one of our errors, or decodes to what it meant before: never to anything else.
+Each raises one of our errors, or decodes to what it meant before: never to anything else. None
+takes three times as long as the packet it was, nor more memory than the model and 16 MiB (what the
+core takes is counted by native/tests/test_decode_memory.cpp).
 """
 
 from __future__ import annotations
 
 import random
 import struct
+import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +30,10 @@ OURS = (dc.DecodeError, dc.SchemaMismatchError, dc.ConfigError)
 FIELDS = ((4, 8), (12, 13), (13, 16), (16, 24), (24, 32), (32, 36), (36, 41))
 EXTREMES = (b"\0" * 8, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\x80" + b"\0" * 7, b"\1" + b"\0" * 7)
 REPAIRED = 0.8
+MOST_SECONDS = 3.0  # times those of the packet before it was changed
+MOST_BYTES = 16 << 20  # beside the model's own
+MEMORY_EVERY = 50  # changed packets: counting is slow
+REPEATS = 7
 
 Draw = random.Random
 Mutation = Callable[[bytes, bytes, Draw], bytes]
@@ -38,6 +47,31 @@ class Valid:
     schema: dc.Schema
     state: dc.StreamState
     meant: dict[str, bytes]
+
+    def decode(self, packet: bytes) -> dc.DecodedUpdate:
+        """Decode a packet in the place of this one."""
+        return dc.decode_update(packet, schema=self.schema, state=self.state)
+
+    def least_seconds(self, packet: bytes) -> float:
+        """Return the processor time of decoding, the least of some repeats."""
+        return min(self.seconds(packet) for _ in range(REPEATS))
+
+    def seconds(self, packet: bytes) -> float:
+        """Return the processor time of decoding once."""
+        begin = time.thread_time()
+        with suppress(*OURS):
+            self.decode(packet)
+        return time.thread_time() - begin
+
+    def traced_bytes(self, packet: bytes) -> int:
+        """Return the most that Python and NumPy held while decoding."""
+        tracemalloc.start()
+        try:
+            with suppress(*OURS):
+                self.decode(packet)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
 
 
 def contents(update: dict[str, NDArray[np.generic]]) -> dict[str, bytes]:
@@ -106,20 +140,27 @@ def repaired(packet: bytes) -> bytes:
 def mutate(valid: list[Valid], n_mutations: int, seed: int) -> Counter[str]:
     """Decode changed packets; return how often each error came, and how often the old values."""
     draw, outcomes = random.Random(seed), Counter[str]()
-    for _ in range(n_mutations):
+    usual = {one.packet: one.least_seconds(one.packet) for one in valid}
+    for number in range(n_mutations):
         one, other = draw.choice(valid), draw.choice(valid)
         damaged = draw.choice(MUTATIONS)(one.packet, other.packet, draw)
         if draw.random() < REPAIRED:
             damaged = repaired(damaged)
         before = one.state.digest
+        begin = time.thread_time()
         try:
-            decoded = dc.decode_update(damaged, schema=one.schema, state=one.state)
+            decoded = one.decode(damaged)
         except OURS as error:
             section = getattr(error, "section", "")
             outcomes[f"{type(error).__name__} {section}".strip()] += 1
         else:
             assert contents(decoded.update) == one.meant, damaged.hex()
             outcomes["the same values"] += 1
+        most = MOST_SECONDS * usual[one.packet]
+        if time.thread_time() - begin > most:  # or something else took the time
+            assert one.least_seconds(damaged) <= most, damaged.hex()
+        if number % MEMORY_EVERY == 0:
+            assert one.traced_bytes(damaged) <= one.schema.raw_bytes + MOST_BYTES
         assert one.state.digest == before
     return outcomes
 

@@ -296,6 +296,11 @@ class BinDecoder {
     return end.number == source_.window() ? Status::kOk : Status::kPayloadEnd;
   }
   [[nodiscard]] std::uint64_t n_read() const noexcept { return source_.n_read(); }
+  // Whether `check_end` says truncated, whatever bins are still to come: no encoder leaves out more
+  // zero bytes than the window holds.
+  [[nodiscard]] bool is_beyond_end() const noexcept {
+    return source_.n_read() > source_.n_bytes() + kWindowBytes;
+  }
   [[nodiscard]] std::uint64_t position() const noexcept {
     return interval_cost((source_.n_read() - kWindowBytes) / kShiftBytes, interval_.range);
   }

@@ -227,13 +227,17 @@ std::uint64_t code_coded_block(Bins& bins, Contexts& contexts, TensorWalk& walk,
 // Levels between two looks at the watch: a millisecond or more.
 inline constexpr std::size_t kLookEvery = std::size_t{1} << 16;
 
-// The levels of one part, block by block. The chooser fills a block before it is encoded.
+// The levels of one part, block by block. The chooser fills a block before it is encoded. A decoder
+// stops where its codeword has long ended: a short payload is refused in a short time.
 template <class Bins, class Contexts, class Chooser>
 void code_blocks(Bins& bins, Contexts& contexts, TensorWalk& walk, Chooser& chooser,
                  LevelList& list, const Execution& execution = {}) {
   std::array<std::int32_t, kBlockLevels> block_levels{};
   for (std::size_t begin = 0; begin < walk.n_levels(); begin += kBlockLevels) {
     if (begin % kLookEvery == 0) execution.look();
+    if constexpr (requires { bins.coder.is_beyond_end(); }) {
+      if (bins.coder.is_beyond_end()) return;
+    }
     const std::size_t end = std::min(begin + kBlockLevels, walk.n_levels());
     const std::span<std::int32_t> levels(block_levels.data(), end - begin);
     const BlockFeatures block = walk.block_features(begin, end);

@@ -66,6 +66,7 @@ class UpdateCoder {
     if (state_.n_levels() == 0) return Status::kOk;
     if (const Status status = code_tensors(source, step_bits); status != Status::kOk) return status;
     code_chunks(source);
+    if (is_beyond_end()) return Status::kPayloadTruncated;
     const bool are_offsets_valid = code_all_offsets(source);
     if (!are_levels_valid()) return Status::kPayloadLevelRange;
     if (!are_offsets_valid) return Status::kPayloadOffsetRange;
@@ -185,6 +186,14 @@ class UpdateCoder {
       code_blocks(bins, contexts, walk, chooser, own.list, execution_);
     });
     row_scale = walk.row_scale();
+  }
+
+  [[nodiscard]] bool is_beyond_end() const noexcept {
+    if constexpr (requires(Coder& coder) { coder.is_beyond_end(); }) {
+      return std::any_of(coders_.begin(), coders_.end(),
+                         [](const Coder& coder) { return coder.is_beyond_end(); });
+    }
+    return false;
   }
 
   [[nodiscard]] bool are_levels_valid() const noexcept {
