@@ -61,7 +61,7 @@ def check_update_norm(arrays: Iterable[NDArray[np.generic]], limit: float | None
         raise UpdateNormError(norm=norm, limit=limit)
 
 
-def check_max_update_norm(limit: float | None) -> float | None:
+def check_max_update_norm(limit: object) -> float | None:
     """Return a setting as it is, or raise `ConfigError` where it is no positive number."""
     if limit is None:
         return None

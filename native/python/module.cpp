@@ -201,7 +201,7 @@ LevelArray py_quantize_uniform(const FloatArray& values, float step, float dead_
 
 }  // namespace
 
-PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
+PYBIND11_MODULE(_native, module) {
   module.attr("__version__") = FL_DEEPCABAC_VERSION;
   module.attr("MAX_LEVEL") = kMaxLevel;
 
