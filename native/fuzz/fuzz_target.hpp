@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "fl_deepcabac/buffer.hpp"
 #include "fl_deepcabac/stream_state.hpp"
 
 namespace fl_deepcabac::fuzzing {
@@ -38,6 +39,12 @@ class ExactBytes {
   std::size_t n_bytes_;
   std::unique_ptr<std::uint8_t[]> bytes_;
 };
+
+// Stricter than ==, which takes 0 and -0 for equal.
+inline bool same_bits(const Buffer<float>& one, const Buffer<float>& other) {
+  return one.size() == other.size() &&
+         (one.empty() || std::memcmp(one.data(), other.data(), one.size() * sizeof(float)) == 0);
+}
 
 // Bit 0 of the choice is the profile, the next two bits name the shapes.
 inline StreamState chosen_state(std::uint8_t choice) {

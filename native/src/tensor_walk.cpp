@@ -97,7 +97,8 @@ void TensorWalk::prepare_block(std::size_t begin, std::size_t end, bool all_clas
   const std::uint8_t* above = magnitudes_.data() + at(begin) - stride_;
   std::uint16_t* estimates = inputs_.estimates.data();
   for (std::size_t i = 0; i < n_block; ++i) {
-    const auto near = static_cast<std::uint16_t>(2 * above[i] + above[i - 1] + above[i + 1]);
+    const std::uint8_t* here = above + i;
+    const auto near = static_cast<std::uint16_t>(2 * here[0] + here[-1] + here[1]);
     const auto weighed = static_cast<std::uint16_t>(kNearWeight * near);
     estimates[i] = static_cast<std::uint16_t>((weighed >> kNearShift) + row_part);
   }
@@ -134,8 +135,8 @@ void TensorWalk::prepare_rows_above(std::size_t n_block) noexcept {
   const std::uint8_t* magnitudes = magnitudes_.data() + above;
   const std::int8_t* places = places_.data() + above;
   for (std::size_t i = 0; i < n_block; ++i) {
-    const auto weighed =
-        static_cast<std::uint16_t>(2 * magnitudes[i] + magnitudes[i - 1] + magnitudes[i + 1]);
+    const std::uint8_t* here = magnitudes + i;
+    const auto weighed = static_cast<std::uint16_t>(2 * here[0] + here[-1] + here[1]);
     inputs_.ups[i] = narrow(weighed / 2U);
     inputs_.up_signums[i] = narrow(1U + (places[i] > 0 ? 1U : 0U) - (places[i] < 0 ? 1U : 0U));
   }

@@ -50,6 +50,8 @@ class BitModel {
   BitModel(std::uint32_t fast, std::uint32_t slow, std::uint32_t count) noexcept
       : estimates_(std::uint64_t{fast} << kEstimateBits | slow), count_(count) {}
 
+  [[nodiscard]] bool operator==(const BitModel&) const noexcept = default;
+
   // P(bin = 1) in units of 2^-32.
   [[nodiscard]] std::uint32_t fast() const noexcept {
     return static_cast<std::uint32_t>(estimates_ >> kEstimateBits);

@@ -218,6 +218,8 @@ class FastContexts {
   template <class Self, class Visitor>
   static void visit_mixers(Self& /*self*/, Visitor&& /*visit*/) {}
 
+  [[nodiscard]] bool operator==(const FastContexts&) const noexcept = default;
+
  private:
   std::array<ModelGrid<2, kActivityClasses>, 2> block_coded_;  // [left coded][up coded][activity]
   ModelGrid<kHalvings, kSignumClasses> left_half_;             // [depth][balance]

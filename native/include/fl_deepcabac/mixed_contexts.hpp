@@ -99,6 +99,8 @@ class MixedContexts {
       visit(mixer);
   }
 
+  [[nodiscard]] bool operator==(const MixedContexts&) const noexcept = default;
+
  private:
   // Bins that share a layout: "greater than k", then "significant", of quantiser 0 first.
   static constexpr std::size_t kMagnitudeBins = kGreaterBins + 1 + kQuantizers;
@@ -111,6 +113,8 @@ class MixedContexts {
     ModelGrid<kNearClasses, kNearClasses> by_neighbours;    // [left two][upper three]
     ModelGrid<kScaleClasses, kScaleClasses> by_scales;      // [column][row]
     ModelGrid<kHistoryClasses, kHistoryClasses> by_around;  // [own average][averages at both sides]
+
+    [[nodiscard]] bool operator==(const MagnitudeModels&) const noexcept = default;
   };
 
   [[nodiscard]] MixedEstimate<kMagnitudeInputs> mixed_magnitude(const LevelFeatures& level,

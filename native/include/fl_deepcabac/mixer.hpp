@@ -43,6 +43,7 @@ struct MixerWeights {
     return all;
   }
 
+  [[nodiscard]] bool operator==(const MixerWeights&) const noexcept = default;
   [[nodiscard]] int shift() const noexcept {
     const int age = (count >= 64) + (count >= 256) + (count >= 1024) + (count >= kSettledMixer);
     return kFirstShift + age;

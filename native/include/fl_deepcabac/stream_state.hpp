@@ -28,6 +28,8 @@ struct TensorShape {
   std::uint32_t n_rows = 0;
   std::uint32_t n_columns = 0;
 
+  [[nodiscard]] bool operator==(const TensorShape&) const noexcept = default;
+
   [[nodiscard]] std::size_t n_levels() const noexcept { return std::size_t{n_rows} * n_columns; }
   // Context set of the tensor: vectors share one, matrices the other (spec 7.1).
   [[nodiscard]] std::size_t context_set() const noexcept { return n_rows == 1 ? 0 : 1; }
@@ -49,11 +51,15 @@ struct LevelContexts {
 
   ContextSets<FastContexts> fast;
   ContextSets<MixedContexts> max;
+
+  [[nodiscard]] bool operator==(const LevelContexts&) const noexcept = default;
 };
 
 struct StreamState {
   StreamState() = default;
   StreamState(std::vector<TensorShape> tensor_shapes, Profile stream_profile);
+
+  [[nodiscard]] bool operator==(const StreamState&) const noexcept = default;
 
   [[nodiscard]] std::size_t n_levels() const noexcept { return magnitude_history.size(); }
 

@@ -35,6 +35,8 @@ struct TensorContexts {
     visit(self.copies_offsets);
     visit_all(self.offset_prefix, visit);
   }
+
+  [[nodiscard]] bool operator==(const TensorContexts&) const noexcept = default;
 };
 
 }  // namespace fl_deepcabac
