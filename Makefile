@@ -123,6 +123,39 @@ native-test: $(NATIVE_TOOLS) ## the C++ tests and fuzz corpora under address and
 	@cd native && $(BIN)/cmake --build --preset asan -j $(JOBS)
 	@cd native && $(BIN)/ctest --preset asan -j $(JOBS)
 
+# --------------------------------------------------------------------- slower checks of the core
+
+# Of each target.
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: $(EXTENSION) ## fuzz the core and the Python side, SECONDS=60 a target; needs clang with libFuzzer
+	@command -v clang++ >/dev/null || { echo "expected clang++ on PATH, found none: nothing fuzzed" >&2; exit 2; }
+	@cd native && $(BIN)/cmake --preset fuzz >/dev/null
+	@cd native && $(BIN)/cmake --build --preset fuzz -j $(JOBS) >/dev/null
+	@native/fuzz/run.sh build/fuzz $(SECONDS)
+
+.PHONY: native-test-threads
+native-test-threads: $(NATIVE_TOOLS) ## the C++ tests that use threads, under the thread sanitizer
+	@cd native && $(BIN)/cmake --preset tsan >/dev/null
+	@cd native && $(BIN)/cmake --build --preset tsan -j $(JOBS) --target $(THREAD_TESTS)
+	@cd native && $(BIN)/ctest --preset tsan -R '^($(subst $(space),|,$(THREAD_TESTS)))$$'
+
+THREAD_TESTS := test_parallel test_watch test_level_codec_chunks test_stream_state
+space := $(subst ,, )
+
+GOLDEN_VECTORS := build/conformance/golden
+
+.PHONY: conformance
+conformance: $(EXTENSION) ## the same bytes with GCC and Clang, -O0 and -O3, -ffast-math, AVX2, 1 to 8 threads
+	@PYTHONPATH=tests $(BIN)/python -m golden.export_vectors $(GOLDEN_VECTORS)
+	@native/conformance/run.sh build/conformance $(GOLDEN_VECTORS)
+
+.PHONY: conformance-cross
+conformance-cross: $(EXTENSION) ## the same on 64-bit ARM and big-endian s390x under qemu; needs their cross compilers
+	@PYTHONPATH=tests $(BIN)/python -m golden.export_vectors $(GOLDEN_VECTORS)
+	@native/conformance/run.sh build/conformance $(GOLDEN_VECTORS) cross
+
 # --------------------------------------------------------------------------------- benchmarks
 
 # Recorded streams; where the folder holds none, a stream is made up.
