@@ -11,7 +11,7 @@
 #include "level_bins.hpp"
 #include "level_lists.hpp"
 #include "random.hpp"
-#include "slow_walk.hpp"
+#include "walk_setting.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {

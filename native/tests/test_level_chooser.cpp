@@ -12,7 +12,7 @@
 #include "fl_deepcabac/rate_distortion.hpp"
 #include "level_lists.hpp"
 #include "random.hpp"
-#include "slow_walk.hpp"
+#include "walk_setting.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {

@@ -14,7 +14,7 @@
 #include "check.hpp"
 #include "fl_deepcabac/mixed_contexts.hpp"
 #include "random.hpp"
-#include "slow_walk.hpp"
+#include "walk_setting.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {

@@ -11,8 +11,8 @@
 #include "fl_deepcabac/block_coder.hpp"
 #include "fl_deepcabac/level_codec.hpp"
 #include "level_lists.hpp"
-#include "slow_walk.hpp"
 #include "update_source.hpp"
+#include "walk_setting.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {

@@ -10,8 +10,8 @@
 #include "check.hpp"
 #include "first_level.hpp"
 #include "random.hpp"
-#include "slow_walk.hpp"
 #include "walk_checks.hpp"
+#include "walk_setting.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {

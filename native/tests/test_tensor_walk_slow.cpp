@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compares the walk with a slow one written from spec 7.2 alone.
+// Compares the walk with the plain decoder's, which is slow and written from spec 7.2 alone.
 #include <algorithm>
 #include <vector>
 
 #include "check.hpp"
 #include "fl_deepcabac/tensor_walk.hpp"
+#include "plain_walk.hpp"
 #include "random.hpp"
-#include "slow_walk.hpp"
 #include "walk_checks.hpp"
+#include "walk_setting.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {
@@ -17,6 +18,38 @@ using Levels = std::vector<std::int32_t>;
 // How a block is passed: level by level, by one cursor; or only where levels are not zero, by a
 // new one each, as sparse blocks are.
 enum class Passing : std::uint8_t { kAll, kNonzero };
+
+LevelFeatures features_of(const PlainLevelClasses& plain) {
+  const auto narrow = [](std::size_t number) { return static_cast<std::uint32_t>(number); };
+  return {.quantizer_index = narrow(plain.quantizer),
+          .history_class = narrow(plain.history),
+          .spatial_class = narrow(plain.spatial),
+          .magnitude_class = narrow(plain.magnitude),
+          .sign_class = narrow(plain.sign),
+          .left_signum = narrow(plain.left_signum),
+          .signed_class = narrow(plain.signed_average),
+          .left_class = narrow(plain.left),
+          .up_class = narrow(plain.up),
+          .column_class = narrow(plain.column),
+          .row_class = narrow(plain.row),
+          .around_class = narrow(plain.around),
+          .around_sign_class = narrow(plain.around_sign),
+          .up_signum = narrow(plain.up_signum)};
+}
+BlockFeatures features_of(const PlainBlockClasses& plain) {
+  return {.left_coded = plain.left,
+          .up_coded = plain.up,
+          .activity_class = static_cast<std::uint32_t>(plain.activity),
+          .is_sparse = plain.is_sparse};
+}
+
+PlainPartStart start_of(TensorShape shape, const Setting& setting, const History& history) {
+  return {.shape = {shape.n_rows, shape.n_columns},
+          .position = setting.first_column,
+          .is_dependent = setting.is_dependent,
+          .magnitude_codes = {history.magnitude.begin(), history.magnitude.end()},
+          .signed_codes = {history.signed_level.begin(), history.signed_level.end()}};
+}
 
 // What the profile "fast" asks for needs no more than the smaller preparation.
 void check_fast_features(const LevelCursor<TrellisPath>& found, const LevelFeatures& expected) {
@@ -30,10 +63,10 @@ void check_fast_features(const LevelCursor<TrellisPath>& found, const LevelFeatu
 
 // The levels behind the block, which an encoder's search looks ahead to before it knows them: as if
 // they were zero.
-void check_lookahead(LevelCursor<TrellisPath> cursor, const SlowWalk& slow, std::size_t begin,
+void check_lookahead(LevelCursor<TrellisPath> cursor, const PlainWalk& slow, std::size_t begin,
                      std::size_t end, bool all_classes) {
   for (std::size_t i = begin; i < end; ++i) {
-    LevelFeatures expected = slow.level_features(i);
+    LevelFeatures expected = features_of(slow.level_classes(i));
     expected.quantizer_index = cursor.quantizer();  // the slow walk's path ends with the block
     check_fast_features(cursor, expected);
     if (all_classes) check_features(cursor.features(), expected);
@@ -41,12 +74,12 @@ void check_lookahead(LevelCursor<TrellisPath> cursor, const SlowWalk& slow, std:
   }
 }
 
-void pass_all(TensorWalk& walk, SlowWalk& slow, std::size_t begin, const Levels& levels,
+void pass_all(TensorWalk& walk, PlainWalk& slow, std::size_t begin, const Levels& levels,
               bool all_classes) {
   const BlockView view = walk.block_view();
   LevelCursor<TrellisPath> cursor(view, 0, view.sight(0), walk.path());
   for (std::size_t i = 0; i < levels.size(); ++i) {
-    const LevelFeatures expected = slow.level_features(begin + i);
+    const LevelFeatures expected = features_of(slow.level_classes(begin + i));
     check_bounds(expected);
     check_fast_features(cursor, expected);
     check_fast_features(walk.cursor(begin + i, cursor.path()), expected);
@@ -64,15 +97,16 @@ void pass_all(TensorWalk& walk, SlowWalk& slow, std::size_t begin, const Levels&
   check_lookahead(cursor, slow, end, std::min(end + kLookahead, walk.n_levels()), all_classes);
 }
 
-void pass_nonzero(TensorWalk& walk, SlowWalk& slow, std::size_t begin, const Levels& levels,
+void pass_nonzero(TensorWalk& walk, PlainWalk& slow, std::size_t begin, const Levels& levels,
                   bool all_classes) {
   std::size_t done = 0;
   for (std::size_t i = 0; i < levels.size(); ++i) {
     if (levels[i] != 0) {
       walk.skip_zeros(i - done);
       auto cursor = walk.cursor(begin + i, walk.path());
-      check_fast_features(cursor, slow.level_features(begin + i));
-      if (all_classes) check_features(cursor.features(), slow.level_features(begin + i));
+      check_fast_features(cursor, features_of(slow.level_classes(begin + i)));
+      if (all_classes)
+        check_features(cursor.features(), features_of(slow.level_classes(begin + i)));
       cursor.pass(levels[i]);
       walk.set_path(cursor.path());
       done = i + 1;
@@ -83,9 +117,9 @@ void pass_nonzero(TensorWalk& walk, SlowWalk& slow, std::size_t begin, const Lev
 }
 
 // One block of both walks.
-void compare_block(TensorWalk& walk, SlowWalk& slow, std::size_t begin, std::size_t end,
+void compare_block(TensorWalk& walk, PlainWalk& slow, std::size_t begin, std::size_t end,
                    std::int32_t largest, Random& random) {
-  check_features(walk.block_features(begin, end), slow.block_features(begin, end));
+  check_features(walk.block_features(begin, end), features_of(slow.block_classes(begin, end)));
   const bool is_coded = random.chance(0.7F);
   const auto passing = random.chance(0.3F) ? Passing::kNonzero : Passing::kAll;
   const float density = passing == Passing::kNonzero ? 0.05F : 0.4F;
@@ -97,6 +131,8 @@ void compare_block(TensorWalk& walk, SlowWalk& slow, std::size_t begin, std::siz
   if (is_coded || random.chance(0.5F)) walk.prepare_block(begin, end, all_classes);
   if (!is_coded) {
     walk.skip_zeros(end - begin);
+    for (std::size_t i = begin; i < end; ++i)
+      slow.set_level(i, 0);
   } else if (passing == Passing::kAll) {
     pass_all(walk, slow, begin, levels, all_classes);
   } else {
@@ -104,8 +140,8 @@ void compare_block(TensorWalk& walk, SlowWalk& slow, std::size_t begin, std::siz
   }
   walk.end_block(begin, end, is_coded);
   slow.end_block(begin, end, is_coded);
-  check_equal(std::int64_t{walk.row_scale()}, slow.row_scale());
-  check_equal(walk.path().state(), slow.trellis_state());
+  check_equal(std::int64_t{walk.row_scale()}, slow.row());
+  check_equal(std::int64_t{walk.path().state()}, slow.trellis_state());
 }
 
 void compare_with_slow_walk(TensorShape shape, const Setting& setting, std::size_t n_levels,
@@ -118,7 +154,8 @@ void compare_with_slow_walk(TensorShape shape, const Setting& setting, std::size
     history.signed_level[i] = static_cast<std::int8_t>(random.between(-127, 127));
   }
   TensorWalk walk = walk_of(shape, history, setting);
-  SlowWalk slow(shape, setting, history);
+  std::int64_t row = setting.row_scale;
+  PlainWalk slow(start_of(shape, setting, history), row);
   check_equal(walk.n_levels(), n_levels);
   check_equal(walk.path().is_dependent(), setting.is_dependent);
   for (std::size_t begin = 0; begin < n_levels; begin += kBlockLevels) {

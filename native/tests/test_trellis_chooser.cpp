@@ -13,7 +13,7 @@
 #include "level_lists.hpp"
 #include "moved_models.hpp"
 #include "random.hpp"
-#include "slow_walk.hpp"
+#include "walk_setting.hpp"
 
 namespace fl_deepcabac::testing {
 namespace {
