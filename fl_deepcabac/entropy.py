@@ -40,6 +40,7 @@ PAYLOAD_FAULTS = {
     24: ("payload", "the shortest ending", "another"),
     25: ("payload", "offsets in [-127, 127]", "one outside"),
     26: ("payload", "the length of a codeword in its shortest form", "another"),
+    27: ("payload", "a number within the first interval", "eight bytes ff"),
     31: ("saved state", "the end after the history", "more bytes"),
     32: ("saved state", "version 1 of the level state", "another"),
     33: ("saved state", "the tensors and the profile of this stream", "others"),

@@ -15,6 +15,11 @@ Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload, 
   if (const Result result = split_codewords(payload, chunks.size(), codewords); !result.ok())
     return result;
   std::vector<BinDecoder> coders(codewords.begin(), codewords.end());
+  for (std::size_t i = 0; i < coders.size(); ++i) {
+    if (!coders[i].is_within())
+      return {Status::kPayloadInterval,
+              static_cast<std::int64_t>(codewords[i].data() - payload.data())};
+  }
   const Status status =
       run_coder<DecodedBins<>>(state, chunks, coders, UnknownLevels{}, {}, coded, execution);
   for (std::size_t i = 0; i < coders.size(); ++i) {

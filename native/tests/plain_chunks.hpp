@@ -101,6 +101,11 @@ inline Status split_payload(std::span<const std::uint8_t> payload, std::size_t n
     payload = payload.subspan(length);
   }
   codewords.push_back(payload);
+  // Eight bytes ff are a number outside the first interval (spec 6.1).
+  for (const auto codeword : codewords) {
+    const auto first = codeword.first(std::min<std::size_t>(codeword.size(), 8));
+    if (std::count(first.begin(), first.end(), 0xFF) == 8) return Status::kPayloadInterval;
+  }
   return Status::kOk;
 }
 

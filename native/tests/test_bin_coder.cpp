@@ -315,6 +315,15 @@ void test_other_last_byte_is_noticed_or_decodes_otherwise() {
   check(n_equal > 0, "some endings to decode to the same bins");
 }
 
+// Their codeword begins ff ff ff ff ff ff ff fe; with one more there they would decode alike.
+void test_zeros_without_end_have_one_payload() {
+  std::vector<std::uint8_t> payload = encode_all(std::vector<Bin>(70, {false, 1U << 15}));
+  check_equal(payload.at(7), std::uint8_t{0xFE});
+  check(BinDecoder(payload).is_within(), "a number inside the interval");
+  payload.at(7) = 0xFF;
+  check(!BinDecoder(payload).is_within(), "a number outside");
+}
+
 void test_any_bytes_decode_without_harm() {
   Random random(17);
   for (int stream = 0; stream < 300; ++stream) {
@@ -366,6 +375,7 @@ int main() {
       {"random_bins_come_back_and_leave_no_byte_unread",
        test_random_bins_come_back_and_leave_no_byte_unread},
       {"extreme_probabilities_come_back", test_extreme_probabilities_come_back},
+      {"zeros_without_end_have_one_payload", test_zeros_without_end_have_one_payload},
       {"no_bins_are_an_empty_payload", test_no_bins_are_an_empty_payload},
       {"first_bins_by_hand", test_first_bins_by_hand},
       {"four_bytes_move_at_once", test_four_bytes_move_at_once},

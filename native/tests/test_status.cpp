@@ -22,6 +22,7 @@ void test_status_numbers_are_frozen() {
       {Status::kPayloadEnd, 24},
       {Status::kPayloadOffsetRange, 25},
       {Status::kPayloadLength, 26},
+      {Status::kPayloadInterval, 27},
       {Status::kStateTruncated, 30},
       {Status::kStateTrailing, 31},
       {Status::kStateVersion, 32},

@@ -61,6 +61,8 @@ class Decoder:
         self.number = 0  # the number minus `low`, what the document calls `code`
         for _ in range(2):
             self.number = self.number << SHIFT | self.next_bytes()
+        if self.number >= self.range:
+            raise Rejected("corrupt", 14)
 
     def next_bytes(self) -> int:
         """Return the next four bytes of the codeword, zeros past its end."""

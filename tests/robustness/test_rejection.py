@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zstandard
 from reference import packet as twin
-from reference.arithmetic_coder import Encoder
+from reference.arithmetic_coder import Decoder, Encoder
 from reference.errors import Rejected
 from reference.reconstruction import NO_OFFSETS
 from reference.stream import LevelState, StreamState, Tensor
@@ -218,6 +218,20 @@ def test_rule_13_place_in_the_stream(flags: int, number: int) -> None:
         payload=payload_of([1] * 6, 1),  # rule 15 comes later
     ).build()
     rejection(packet, dc.CorruptPacketError, section="flags and sequence number", offset=12)
+
+
+@pytest.mark.parametrize("rest", [b"", b"\0", b"\xff" * 9])
+def test_rule_14_codeword_outside_the_first_interval(rest: bytes) -> None:
+    packet = Craft(SCHEMA, exact=b"\1\2\3", payload=b"\xff" * 8 + rest).build()
+    error = rejection(packet, dc.CorruptPacketError, section="payload", offset=40)
+    assert "first interval" in str(error)
+    with pytest.raises(Rejected, match="rule 14"):
+        Decoder(b"\xff" * 8 + rest)
+    # One less is a number inside.
+    inside = Craft(SCHEMA, exact=b"\1\2\3", payload=b"\xff" * 7 + b"\xfe" + rest).build()
+    with pytest.raises(dc.DecodeError, match="payload") as caught:
+        dc.decompress(inside, SCHEMA, CONFIG)
+    assert "first interval" not in str(caught.value)
 
 
 @pytest.mark.parametrize("step", [0, 1, (27 << 23) - 1, (227 << 23) + 1, 0x7F800000, 0x7FC00000])

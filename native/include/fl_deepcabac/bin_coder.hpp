@@ -285,6 +285,9 @@ class BinDecoder {
   [[nodiscard]] Detached detach() noexcept { return detach(interval_); }
   void attach(const Interval& interval) noexcept { interval_ = interval; }
 
+  // Before the first bin: whether the payload lies in the interval, which it then always does
+  // (spec 6.1).
+  [[nodiscard]] bool is_within() const noexcept { return interval_.offset < interval_.range; }
   // After the last bin: whether the payload ends as its encoder must have ended it (spec 6.3).
   [[nodiscard]] Status check_end() const noexcept {
     // The last eight bytes read, less the offset, are `low` modulo 2^64.

@@ -25,6 +25,7 @@ enum class Status : std::int32_t {
   kPayloadEnd = 24,
   kPayloadOffsetRange = 25,
   kPayloadLength = 26,
+  kPayloadInterval = 27,
 
   // The saved state contradicts the layout (spec 10).
   kStateTruncated = 30,
