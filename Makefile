@@ -45,6 +45,11 @@ test-slow: $(EXTENSION) ## the Python tests that take minutes
 test-deployment: $(EXTENSION) ## a SuperLink and two SuperNodes with TLS and keys, killed in turn; three minutes
 	@$(BIN)/pytest -m deployment -raP tests/deployment
 
+# -s: an inner pytest says how far it is.
+.PHONY: test-wheel
+test-wheel: $(ENVIRONMENT) ## sdist and wheel, each installed into an empty environment, and the suite there; a quarter of an hour
+	@JOBS=$(JOBS) $(BIN)/pytest -m wheel -s -v tests/archives
+
 # ---------------------------------------------------------------------------------- setting up
 
 # All that the package, its extras and its build need, in one resolution; or what C++ needs of it.
