@@ -52,8 +52,8 @@ void decode(StreamState& state, std::span<const std::uint8_t> bytes, bool is_sta
   CodedLevels coded;
   const StreamState before = state;
   const Result result = decode_levels(state, payload.span(), coded);
-  expect(coded.levels.size() == state.n_levels(), "as many levels as the layout has");
   if (result.ok()) {
+    expect(coded.levels.size() == state.n_levels(), "as many levels as the layout has");
     expect(std::all_of(coded.values.begin(), coded.values.end(),
                        [](float value) { return std::isfinite(value); }),
            "finite values");

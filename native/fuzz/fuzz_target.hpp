@@ -46,15 +46,24 @@ inline bool same_bits(const Buffer<float>& one, const Buffer<float>& other) {
          (one.empty() || std::memcmp(one.data(), other.data(), one.size() * sizeof(float)) == 0);
 }
 
-// Bit 0 of the choice is the profile, the next two bits name the shapes.
+// Bit 0 of the choice is the profile, the next two bits name the shapes. A copy, as its thousands
+// of contexts take longer to set up.
 inline StreamState chosen_state(std::uint8_t choice) {
-  static const std::vector<TensorShape> layouts[] = {
-      {{3, 7}},
-      {{1, 130}, {20, 2}, {1, 1}},
-      {{0, 4}, {5, 40}, {9, 1}, {2, 64}},
-      {{12, 70}},
-  };
-  return {layouts[(choice >> 1) & 3U], (choice & 1U) != 0 ? Profile::kMax : Profile::kFast};
+  static const std::vector<StreamState> states = [] {
+    const std::vector<TensorShape> layouts[] = {
+        {{3, 7}},
+        {{1, 130}, {20, 2}, {1, 1}},
+        {{0, 4}, {5, 40}, {9, 1}, {2, 64}},
+        {{12, 70}},
+    };
+    std::vector<StreamState> made;
+    for (const auto& shapes : layouts) {
+      made.emplace_back(shapes, Profile::kFast);
+      made.emplace_back(shapes, Profile::kMax);
+    }
+    return made;
+  }();
+  return states[choice & 7U];
 }
 
 }  // namespace fl_deepcabac::fuzzing

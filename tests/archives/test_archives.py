@@ -147,8 +147,9 @@ def test_wheel_holds_the_package_and_nothing_else(archives: Archives) -> None:
     package = {name for name in archives.sdist_files() if name.startswith("fl_deepcabac/")}
     assert {"fl_deepcabac/py.typed", "fl_deepcabac/_native.pyi"} <= package
     about = "fl_deepcabac-{}.dist-info/".format(archives.wheel.name.split("-")[1])
-    about_files = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-    expected = package | {about + name for name in about_files}
+    about_files = ("METADATA", "RECORD", "WHEEL", "entry_points.txt")
+    licenses = ("licenses/LICENSE", "licenses/native/python/LICENSE.pybind11")
+    expected = package | {about + name for name in (*about_files, *licenses)}
     surplus = set(archives.wheel_files()) - expected
     assert expected <= set(archives.wheel_files())
     assert [name for name in surplus if not is_extension(name)] == []

@@ -89,7 +89,7 @@ def float_steps(steps: list[int]) -> NDArray[np.float32]:
     return np.array(steps, np.uint32).view(np.float32)
 
 
-@examples(60)
+@examples(30)
 @given(level_streams())
 def test_core_and_twin_read_and_write_alike(stream: Stream) -> None:
     ours = LevelState.fresh(schema_of(stream.schema), stream.profile)
@@ -222,10 +222,8 @@ def sparse_update(tensors: list[Tensor], number: int) -> dict[str, NDArray[np.fl
     return update
 
 
-@pytest.mark.parametrize(
-    ("profile", "trellis"),
-    [("fast", True), pytest.param("max", False, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # by default a golden stream has chunks
+@pytest.mark.parametrize(("profile", "trellis"), [("fast", True), ("max", False)])
 def test_chunks_are_those_of_the_twin(profile: str, trellis: bool) -> None:
     # The first chunk ends within a row of "b", the second within "c".
     shapes = {"a": (7, 3), "b": (301, 1001), "c": (480_000,), "d": (40, 90)}
