@@ -7,6 +7,7 @@ in the packet where the decoder needs it (spec 5.2).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import numbers
@@ -230,9 +231,11 @@ class CodecConfig:
 def _checked_number(field: str, value: object, low: float, high: float) -> float:
     """Return a number within [low, high] as a float."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        number = float(value)
-        if math.isfinite(number) and low <= number <= high:
-            return number
+        # Integers, as JSON has them too, may be beyond any float.
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+            if math.isfinite(number) and low <= number <= high:
+                return number
     raise ConfigError(field, expected=f"a number in [{low:g}, {high:g}]", found=value)
 
 

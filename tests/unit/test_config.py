@@ -48,7 +48,7 @@ def test_config_json_round_trips(config: dc.CodecConfig) -> None:
     [
         (field, value)
         for field in ("step", "relative_step", "rd_lambda", "dead_zone")
-        for value in (-1.0, float("nan"), float("inf"), "1", True, [1.0], 1e200, 1j)
+        for value in (-1.0, float("nan"), float("inf"), "1", True, [1.0], 1e200, 1j, 10**400)
     ]
     + [
         ("step", 0.0),
