@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -196,14 +196,21 @@ class Schema:
         try:
             rows = json.loads(text)
             specs = tuple(
-                TensorSpec(str(name), tuple(_extent(n) for n in shape), str(dtype))
-                for name, dtype, shape in rows
+                TensorSpec(str(name), _shape(shape), str(dtype)) for name, dtype, shape in rows
             )
         except (TypeError, ValueError, RecursionError) as error:
             raise SchemaMismatchError(
                 f"schema text: expected a list of [name, dtype, shape], found an error: {error}"
             ) from error
         return cls(specs)
+
+
+def _shape(extents: Iterable[object]) -> tuple[int, ...]:
+    """Check a shape; NumPy has the last word, on ranks, and on extents beside one of 0."""
+    shape = tuple(_extent(n) for n in extents)
+    # A view of one number: nothing is allocated.
+    np.broadcast_to(np.float64(0), shape)
+    return shape
 
 
 def _extent(value: object) -> int:

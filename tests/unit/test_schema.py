@@ -79,6 +79,8 @@ def test_schema_of_big_endian_arrays_is_that_of_native_ones() -> None:
         '[["a","complex64",[3]]]',
         '[["a","int8",[3]],["a","int8",[3]]]',
         '[["a","float32",[65536,65536]]]',
+        '[["a","float32",[0,1000000000000000000000]]]',
+        f'[["a","int8",{[1] * 65}]]',
         "[" * 100_000,
     ],
 )
