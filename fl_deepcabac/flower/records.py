@@ -118,7 +118,7 @@ def parse_settings(record: ConfigRecord) -> tuple[CodecConfig, bytes] | None:
     text, token = record[SETTINGS_KEY], record.get(TOKEN_KEY)
     try:
         settings = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict) or "protocol" not in settings:
         raise ConfigError(SETTINGS_KEY, expected="JSON with protocol and config", found=text)
