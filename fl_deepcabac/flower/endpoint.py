@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from flwr.app import Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, Error, Message, MetricRecord, RecordDict
 
 from fl_deepcabac.config import CodecConfig
-from fl_deepcabac.errors import DeepCabacError, SchemaMismatchError
+from fl_deepcabac.errors import CorruptPacketError, DeepCabacError, SchemaMismatchError
 from fl_deepcabac.flower.lazy import PacketReader, ReadingDesk
 from fl_deepcabac.flower.ledger import CommunicationLedger, Payload, Phase, RoundRecord, Transfer
 from fl_deepcabac.flower.model_sender import ModelSender
@@ -232,15 +232,15 @@ class ServerEndpoint:
             instruction = _stand_in(record, reply)
         transfer = instruction.transfer
         payload = _count_reply(transfer, reply)
+        if verdict is None:
+            verdict = _count_as_it_is(transfer, reply)
+            if verdict is None:
+                return reply
         if isinstance(verdict, DeepCabacError):
             reason = f"{type(verdict).__name__}: {verdict}"
             logger.warning("DeepCABAC: reply of node %d is unusable: %s", transfer.node_id, reason)
             transfer.failed(reason, packet_bytes=payload.n_bytes)
             return Message(Error(UNUSABLE_REPLY, reason), reply_to=instruction.message)
-        if verdict is None:
-            if reply.has_content():
-                transfer.uncompressed(raw_bytes=_raw_bytes(reply.content))
-            return reply
         self.states.put(transfer.node_id, verdict.schema, verdict.state_after)
         transfer.decoded(
             is_fresh=verdict.state_before is None,
@@ -298,6 +298,16 @@ def _count_reply(transfer: Transfer, reply: Message) -> Payload:
     return payload
 
 
+def _count_as_it_is(transfer: Transfer, reply: Message) -> CorruptPacketError | None:
+    """Enter a reply without a packet; return what is wrong with it where NumPy cannot read it."""
+    if reply.has_content():
+        try:
+            transfer.uncompressed(raw_bytes=_raw_bytes(reply.content))
+        except CorruptPacketError as error:
+            return error
+    return None
+
+
 def _stand_in(record: RoundRecord, reply: Message) -> Instruction:
     """Return an instruction for a packet that answers none, so that its error names the node."""
     node_id, message_type = reply.metadata.src_node_id, reply.metadata.message_type
@@ -318,9 +328,26 @@ def _warn_if_none_usable(record: RoundRecord, received: list[Message]) -> None:
 
 
 def _raw_bytes(content: RecordDict) -> int:
-    """Return the bytes of all arrays, elements times bytes per element."""
+    """Return the bytes of all arrays, elements times bytes per element.
+
+    Raises
+    ------
+    CorruptPacketError
+        If NumPy cannot read one of its own.
+    """
     return sum(
-        array.numpy().nbytes if array.stype == NUMPY_STYPE else len(array.data)
+        _n_bytes(name, array) if array.stype == NUMPY_STYPE else len(array.data)
         for record in content.array_records.values()
-        for array in record.values()
+        for name, array in record.items()
     )
+
+
+def _n_bytes(name: str, array: Array) -> int:
+    try:
+        tensor = array.numpy()
+        # Archives of NumPy are read too, and are no arrays.
+        return int(tensor.nbytes)
+    except Exception as error:  # NumPy says nowhere what it raises over damaged bytes
+        raise CorruptPacketError(
+            f"array {name!r}", 0, expected="an array that NumPy can read", found=error
+        ) from error

@@ -27,7 +27,7 @@ from flower.toy import (
     record_of,
     train_message,
 )
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from fl_deepcabac import CodecConfig, CorruptPacketError
@@ -132,6 +132,23 @@ def test_envelope_of_another_form_is_refused(change: Any) -> None:
     strategy, _, _ = run(ChangesReplies(first_node_in_round(1), change), num_rounds=2)
     assert str(rows_of(strategy, 0)[0].failure).startswith("CorruptPacketError: envelope")
     assert codings(strategy, 0) == ["none", "fresh"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x93NUMPY\x01\0", b"PK\x05\x06" + bytes(18)])
+def test_weights_that_numpy_cannot_read_cost_their_own_node_alone(data: bytes) -> None:
+    """Such as those of a client without the mod."""
+
+    def unreadable(reply: Message) -> Message:
+        reply.content["arrays"] = ArrayRecord({"w": Array("float32", (3,), "numpy.ndarray", data)})
+        return reply
+
+    strategy, _, result = run(ChangesReplies(first_node_in_round(1), unreadable), num_rounds=2)
+    row = rows_of(strategy, 0)[0]
+    assert str(row.failure).startswith("CorruptPacketError: array 'w'")
+    assert (row.uplink_packet_bytes, row.uplink_raw_bytes) == (len(data), 0)
+    assert codings(strategy, 0) == ["none", "fresh"]
+    assert codings(strategy, 1) == ["fresh", "warm"]
+    assert result.train_metrics_clientapp[1]["deepcabac-failures"] == 1
 
 
 def packet_in(reply: Message) -> bytes:
