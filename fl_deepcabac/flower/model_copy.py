@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fl_deepcabac.byte_planes import unpack_planes
 from fl_deepcabac.codec import decode_update
-from fl_deepcabac.errors import DecodeError, DeepCabacError, StateMismatchError
+from fl_deepcabac.errors import DecodeError, DeepCabacError, SchemaMismatchError, StateMismatchError
 from fl_deepcabac.flower.broadcast_records import (
     Difference,
     Keyframe,
@@ -142,7 +142,14 @@ def receive_model(content: RecordDict, named: Named, copy: ModelCopy) -> ArrayRe
 def _decode_keyframe(keyframe: Keyframe) -> Arrays:
     if keyframe.coding == "exact":
         return unpack_planes(keyframe.content, keyframe.schema)
-    state = StreamState.fresh(keyframe.schema, inspect_packet(keyframe.content).profile)
+    header = inspect_packet(keyframe.content)
+    # First, because a state takes memory by the schema, which may be damaged.
+    if header.schema_digest != keyframe.schema.digest:
+        raise SchemaMismatchError(
+            f"keyframe: expected a packet of schema {keyframe.schema.digest.hex()}, "
+            f"found {header.schema_digest.hex()}"
+        )
+    state = StreamState.fresh(keyframe.schema, header.profile)
     return decode_update(keyframe.content, schema=keyframe.schema, state=state).update
 
 

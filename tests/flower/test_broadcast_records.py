@@ -10,7 +10,7 @@ import pytest
 from flower.toy import initial_arrays, new_context, train_message
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from fl_deepcabac import Schema
+from fl_deepcabac import CodecConfig, Schema, StreamState, compress
 from fl_deepcabac.errors import ConfigError, DecodeError
 from fl_deepcabac.flower import deepcabac_mod
 from fl_deepcabac.flower.broadcast_records import (
@@ -87,6 +87,24 @@ def test_a_model_named_otherwise_is_refused(value: object) -> None:
     good = ConfigRecord({"fl-deepcabac-model": bytes(9)})
     with pytest.raises(ConfigError, match="expected one ArrayRecord"):
         named_model(RecordDict({"config": good}))
+
+
+def test_keyframe_of_a_damaged_schema_is_refused_before_its_state_takes_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packet = compress({"w": np.zeros((2, 3), np.float32)}, CodecConfig())
+    vast = Schema.from_json('[["w","float32",[2,33333333]]]')
+    message = train_message(initial_arrays())
+    message.content = write_broadcast(
+        message.content,
+        "arrays",
+        digest=bytes(8),
+        keeps_copy=True,
+        envelope=envelope_of_keyframe(Keyframe(vast, "on grid", packet)),
+    )
+    monkeypatch.setattr(StreamState, "fresh", lambda *_: pytest.fail("a state is made"))
+    with pytest.raises(DecodeError, match=r"needs a keyframe: keyframe: expected a packet of"):
+        deepcabac_mod(message, new_context(), lambda reply, _: reply)
 
 
 def test_digests_tell_models_apart() -> None:
