@@ -76,7 +76,8 @@ class StreamState:
     def after(self, packet: bytes, levels: LevelState) -> StreamState:
         """Return the state after a packet that left the level coder in `levels`."""
         digest = _digest(self.digest + packet)
-        number = self.sequence_number + 1
+        # A saved state may say that it is the last one that its field can count.
+        number = (self.sequence_number + 1) % 2**64
         return StreamState(levels, self.profile, self.schema_digest, digest, number)
 
     def to_bytes(self) -> bytes:
