@@ -21,7 +21,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Strategy
 
 from fl_deepcabac.atomic_file import remove_unfinished, replace_atomically
-from fl_deepcabac.errors import CheckpointError, ConfigError, DecodeError, DeepCabacError
+from fl_deepcabac.errors import CheckpointError, ConfigError, DecodeError
 from fl_deepcabac.flower.checkpoint_file import CheckpointReader, CheckpointWriter, Json
 from fl_deepcabac.flower.endpoint import ServerEndpoint
 from fl_deepcabac.flower.inner_state import InnerMemory
@@ -125,8 +125,7 @@ class CheckpointKeeper:
         """Write a checkpoint; see `DeepCABACStrategyMixin.save`."""
         if self._arrays is None:
             raise RuntimeError("expected a strategy that has a model to save, found none before it")
-        with replace_atomically(Path(path), durable=True) as file:
-            writer = CheckpointWriter(file)
+        with replace_atomically(Path(path), durable=True) as file, CheckpointWriter(file) as writer:
             endpoint = self._endpoint
             writer.finish(
                 {
@@ -147,9 +146,9 @@ class CheckpointKeeper:
         with CheckpointReader(place) as reader:
             try:
                 checkpoint = self._load(reader)
-            except (KeyError, TypeError, ValueError, AttributeError, DeepCabacError) as error:
-                if isinstance(error, CheckpointError):
-                    raise
+            except (CheckpointError, OSError):
+                raise
+            except Exception as error:  # there is no end to what another manifest could lead to
                 raise reader.corrupt("sections as this version writes them", error) from error
         remove_unfinished(place)
         return checkpoint

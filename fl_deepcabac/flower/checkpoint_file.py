@@ -14,6 +14,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, TypeAlias
@@ -123,7 +124,7 @@ _ENCODERS: Final[dict[type, tuple[str, Callable[[Any, Keep], Json]]]] = {
 
 
 class CheckpointWriter:
-    """Writes blobs as they come, and the manifest in the end.
+    """Writes blobs as they come, and the manifest in the end; a context manager.
 
     Parameters
     ----------
@@ -134,6 +135,20 @@ class CheckpointWriter:
     def __init__(self, file: BinaryIO) -> None:
         self._archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
         self._names: set[str] = set()
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # An archive that is left open is closed by the garbage collector: too late for its file,
+        # and with a traceback on the standard error.
+        with suppress(OSError):
+            self._archive.close()
 
     def keep(self, blob: bytes) -> str:
         """Write a blob, unless it is there, and return its name."""

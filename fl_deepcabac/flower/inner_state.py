@@ -52,7 +52,7 @@ class InnerMemory:
         """Yield depth, name and value of what the strategies hold; the outermost has depth 0."""
         for depth, strategy in enumerate(self._chain()):
             for name, value in list(vars(strategy).items()):
-                if name not in WRAPPED_NAMES and not name.startswith(OWN_PREFIX):
+                if _is_memory(name):
                     yield depth, name, value
 
     def _chain(self) -> Iterator[object]:
@@ -88,21 +88,29 @@ class InnerMemory:
                 what,
             )
 
-    def give_back(self, memory: list[dict[str, Any]]) -> None:
+    def give_back(self, memory: list[Any]) -> None:
         """Set the attributes that `take` returned.
 
         Raises
         ------
         ValueError
-            If they are of other strategies: then nothing has been set.
+            If they are of other strategies, or none: then nothing has been set.
         """
         self.begin()
         chain = list(self._chain())
         if len(memory) != len(chain):
             raise ValueError(f"{len(memory)} strategies, one in the other, found {len(chain)}")
+        for attributes in memory:
+            if not isinstance(attributes, dict) or not all(map(_is_memory, attributes)):
+                raise ValueError(f"attributes by name, found {attributes!r:.80}")
         for strategy, attributes in zip(chain, memory, strict=True):
-            for name, value in attributes.items():
-                setattr(strategy, name, value)
+            # Where `take` found them; this cannot fail halfway, as setters could.
+            vars(strategy).update(attributes)
+
+
+def _is_memory(name: object) -> bool:
+    """Whether an attribute of this name may be memory."""
+    return isinstance(name, str) and name not in WRAPPED_NAMES and not name.startswith(OWN_PREFIX)
 
 
 def _fingerprint(value: object) -> bytes | int:

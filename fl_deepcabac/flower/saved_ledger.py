@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -46,8 +47,16 @@ def _load_round(saved: bytes) -> RoundRecord:
     try:
         if (n_bytes := zstandard.frame_content_size(saved)) > MAX_ROUND_BYTES:
             raise ValueError(f"at most {MAX_ROUND_BYTES} bytes a round, found {n_bytes}")
-        values = json.loads(zstandard.ZstdDecompressor().decompress(saved))
-    except zstandard.ZstdError as error:
+        text = zstandard.ZstdDecompressor().decompress(saved)
+        # What no ledger holds, the next checkpoint could not be saved with.
+        values = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (zstandard.ZstdError, RecursionError) as error:
         raise ValueError(str(error)) from None
     transfers = [Transfer(**row) for row in values["transfers"]]
     return RoundRecord(values["server_round"], transfers, values["uplink_tensor_bytes"])
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"expected finite numbers, found {text}")
+    return number

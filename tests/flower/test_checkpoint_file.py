@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import random
@@ -90,6 +91,20 @@ def test_equal_content_is_there_once(tmp_path: Path) -> None:
     weights = np.ones(1000, np.float32)
     write(tmp_path / "x", a=weights, b=weights.copy(), c=[weights, weights.tobytes()])
     assert len(zipfile.ZipFile(tmp_path / "x").namelist()) == 2
+
+
+def test_full_disk_leaves_no_archive_to_the_garbage_collector() -> None:
+    class Full(io.BytesIO):
+        def write(self, _: Any, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    file = Full()
+    with pytest.raises(OSError, match="No space left"), CheckpointWriter(file) as writer:
+        writer.keep(b"blob")
+    file.close()
+    # What is raised in there would fail the test.
+    del writer
+    gc.collect()
 
 
 @cache
