@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flower.four_nodes import N_NODES, codings, fedavg, rows_of
-from flower.inprocess_grid import InProcessGrid
+from flower.four_nodes import N_NODES, codings, fedavg, first_node_in_round, rows_of
+from flower.inprocess_grid import ChangesReplies, InProcessGrid
 from flower.toy import EXACT, MODS, Arrays, arrays_of, initial_arrays, make_app, train_in_steps
+from flwr.app import Array, ArrayRecord, Message
 
 from fl_deepcabac import ConfigError
 from fl_deepcabac.flower import DeepCABACStrategy
@@ -50,6 +51,23 @@ def test_ordinary_updates_pass(mods: Any) -> None:
     # Nodes are sampled in any order, in which their weights are summed.
     for name, tensor in free.items():
         np.testing.assert_allclose(limited[name], tensor, atol=1e-6)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x93NUMPY\x01\0", b"PK\x05\x06" + bytes(18)])
+def test_weights_that_numpy_cannot_read_are_their_node_s_error_with_a_limit_too(
+    data: bytes,
+) -> None:
+    def unreadable(reply: Message) -> Message:
+        bias = Array("float32", (24,), "numpy.ndarray", data)
+        reply.content["arrays"] = ArrayRecord({"fc.bias": bias})
+        return reply
+
+    strategy = DeepCABACStrategy(fedavg(), EXACT, max_update_norm=100.0)
+    faults = ChangesReplies(first_node_in_round(1), unreadable)
+    apps = [make_app() for _ in range(N_NODES)]
+    strategy.start(InProcessGrid(apps, faults=faults), initial_arrays(), num_rounds=2)
+    assert str(rows_of(strategy, 0)[0].failure).startswith("CorruptPacketError: array 'fc.bias'")
+    assert codings(strategy, 1) == ["fresh", "warm"]
 
 
 def test_a_limit_is_checked_when_it_is_set() -> None:
