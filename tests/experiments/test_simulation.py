@@ -16,7 +16,7 @@ PROGRAM = "import sys; from fl_deepcabac.cli import main; sys.exit(main())"
 @pytest.mark.timeout(400)
 def test_simulate_writes_a_run_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    options = "--task digits --clients 2 --rounds 2 --local-epochs 1 --workers 2 --step 3"
+    options = "--task digits --clients 2 --rounds 2 --local-epochs 1 --workers 1 --step 3"
     finished = subprocess.run(
         [sys.executable, "-c", PROGRAM, "simulate", *options.split(), "--out", str(folder)],
         capture_output=True,

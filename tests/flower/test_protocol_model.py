@@ -163,7 +163,7 @@ def explore(n_examples: int, n_steps: int) -> None:
 
 
 def test_run_agrees_with_its_twins_whatever_happens() -> None:
-    explore(n_examples=20, n_steps=25)
+    explore(n_examples=12, n_steps=25)
 
 
 @pytest.mark.slow
