@@ -134,11 +134,14 @@ native-test: $(NATIVE_TOOLS) ## the C++ tests and fuzz corpora under address and
 SECONDS ?= 60
 
 .PHONY: fuzz
-fuzz: $(EXTENSION) ## fuzz the core and the Python side, SECONDS=60 a target; needs clang with libFuzzer
+fuzz: $(EXTENSION) ## fuzz the core and the Python side, SECONDS=60 a target; clang with libFuzzer, atheris if it is there
 	@command -v clang++ >/dev/null || { echo "expected clang++ on PATH, found none: nothing fuzzed" >&2; exit 2; }
 	@cd native && $(BIN)/cmake --preset fuzz >/dev/null
 	@cd native && $(BIN)/cmake --build --preset fuzz -j $(JOBS) >/dev/null
 	@native/fuzz/run.sh build/fuzz $(SECONDS)
+	@for name in packet saved_state container checkpoint replies downlink; do \
+	    PYTHONPATH=tests $(BIN)/python -m fuzz $$name --seconds $(SECONDS) || exit 1; \
+	done
 
 .PHONY: native-test-threads
 native-test-threads: $(NATIVE_TOOLS) ## the C++ tests that use threads, under the thread sanitizer

@@ -198,7 +198,7 @@ class Schema:
             specs = tuple(
                 TensorSpec(str(name), _shape(shape), str(dtype)) for name, dtype, shape in rows
             )
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise SchemaMismatchError(
                 f"schema text: expected a list of [name, dtype, shape], found an error: {error}"
             ) from error

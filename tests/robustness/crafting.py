@@ -24,6 +24,12 @@ def tensors_of(schema: dc.Schema) -> list[Tensor]:
     return [Tensor(spec.name, spec.dtype, spec.shape) for spec in schema.tensors]
 
 
+def repaired(packet: bytes) -> bytes:
+    """Return the packet with the length and the checksum it should have."""
+    padded = packet.ljust(16, b"\0")
+    return with_checksum(padded[:4] + struct.pack("<I", len(padded)) + padded[8:])
+
+
 @dataclass
 class Craft:
     """The fields of a packet in order; `None` means the right value."""

@@ -9,7 +9,6 @@ core takes is counted by native/tests/test_decode_memory.cpp).
 from __future__ import annotations
 
 import random
-import struct
 import time
 import tracemalloc
 from collections import Counter
@@ -21,9 +20,9 @@ import numpy as np
 import pytest
 from golden.goldens import NAMES, read_golden
 from numpy.typing import NDArray
-from reference.packet import with_checksum
 
 import fl_deepcabac as dc
+from robustness.crafting import repaired
 
 OURS = (dc.DecodeError, dc.SchemaMismatchError, dc.ConfigError)
 # Length, flags, sequence number, digests of schema, state and content; then what follows.
@@ -129,12 +128,6 @@ def set_field(packet: bytes, other: bytes, draw: Draw) -> bytes:
 
 
 MUTATIONS: tuple[Mutation, ...] = (truncate, flip, splice, replace, set_field)
-
-
-def repaired(packet: bytes) -> bytes:
-    """Return the packet with the length and the checksum it should have."""
-    padded = packet.ljust(16, b"\0")
-    return with_checksum(padded[:4] + struct.pack("<I", len(padded)) + padded[8:])
 
 
 def mutate(valid: list[Valid], n_mutations: int, seed: int) -> Counter[str]:
