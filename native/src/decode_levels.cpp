@@ -16,9 +16,10 @@ Result decode_levels(StreamState& state, std::span<const std::uint8_t> payload, 
     return result;
   std::vector<BinDecoder> coders(codewords.begin(), codewords.end());
   for (std::size_t i = 0; i < coders.size(); ++i) {
-    if (!coders[i].is_within())
+    if (!coders[i].is_within()) {
       return {Status::kPayloadInterval,
               static_cast<std::int64_t>(codewords[i].data() - payload.data())};
+    }
   }
   const Status status =
       run_coder<DecodedBins<>>(state, chunks, coders, UnknownLevels{}, {}, coded, execution);

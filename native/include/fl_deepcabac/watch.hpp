@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <thread>
 #include <utility>
@@ -16,7 +17,7 @@ namespace fl_deepcabac {
 // after, each by a `Stopped` that nobody outside sees.
 class Watch {
  public:
-  struct Stopped {};
+  class Stopped : public std::exception {};
 
   // A second must not pass before the caller is heard, and asking may cost some milliseconds.
   static constexpr std::chrono::milliseconds kInterval{200};
@@ -51,7 +52,7 @@ class Watch {
 // How a call runs: on how many threads at most, and who may end it.
 struct Execution {
   // A number of threads alone will do.
-  // NOLINTNEXTLINE(google-explicit-constructor)
+  // NOLINTNEXTLINE(*explicit-constructor*)
   Execution(std::size_t threads = 1, Watch* caller = nullptr) noexcept
       : n_threads(threads), watch(caller) {}
 
