@@ -26,7 +26,7 @@ namespace {
 using Bytes = std::vector<std::uint8_t>;
 using fl_deepcabac::testing::Random;
 
-constexpr long kDefaultMutations = 40;
+constexpr long kDefaultMutations = 15;
 
 Bytes read_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
