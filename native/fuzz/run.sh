@@ -15,10 +15,10 @@ n_failed=0
 for target in "$build"/fuzz_*; do
     name=$(basename "$target")
     name=${name#fuzz_}
-    mkdir -p "$build/work/$name"
+    mkdir -p "$build/found/$name"
     log="$build/$name.log"
     if "$target" -max_total_time="$seconds" -dict="$source/fl_deepcabac.dict" -print_final_stats=1 \
-        -artifact_prefix="$build/$name-" "$build/work/$name" "$source/corpus/$name" >"$log" 2>&1; then
+        -artifact_prefix="$build/$name-" "$build/found/$name" "$source/corpus/$name" >"$log" 2>&1; then
         outcome="no fault found"
     else
         outcome="FAULT, see $log"
