@@ -83,6 +83,7 @@ $(NATIVE_TOOLS): pyproject.toml constraints.txt | compiler
 	    fi; \
 	    "$$found" -m venv $(VENV); \
 	fi
+	@grep '^pip==' constraints.txt | $(PIP_INSTALL)
 	@echo "installing into .venv; the first time takes some minutes"
 	@$(BIN)/python -c "$$list_requirements" clang-format clang-tidy cmake ninja | $(PIP_INSTALL)
 	@touch $@
@@ -112,11 +113,17 @@ lint-types: $(EXTENSION)
 	@$(BIN)/mypy
 	@$(BIN)/python -m mypy.stubtest --allowlist <(echo fl_deepcabac._native.StreamState) fl_deepcabac._native
 
+# All sources as one: their headers are read and analysed once, which is half of the time. Where that
+# finds anything, each by itself says where.
 .PHONY: lint-native
 lint-native: $(NATIVE_TOOLS)
 	@cd native && $(BIN)/cmake --preset tidy >/dev/null
 	@$(BIN)/clang-format --dry-run -Werror $(filter %.cpp %.hpp %.h,$(native_sources))
-	@printf '%s\n' native/src/*.cpp | xargs -n 1 -P $(JOBS) $(BIN)/clang-tidy --quiet -p build/tidy
+	@cat native/src/*.cpp > build/tidy/core.cpp
+	@$(TIDY) --checks=-readability-duplicate-include build/tidy/core.cpp >/dev/null 2>&1 || \
+	    printf '%s\n' native/src/*.cpp | xargs -n 1 -P $(JOBS) $(TIDY)
+
+TIDY = $(BIN)/clang-tidy --quiet -p build/tidy --config-file=.clang-tidy
 
 .PHONY: lint-text
 lint-text: $(ENVIRONMENT)

@@ -72,7 +72,7 @@ void check_any_number_of_threads(Profile profile, const Choice& choice, int n_ro
 }
 
 void test_fast_levels_are_the_same_for_any_number_of_threads() {
-  check_any_number_of_threads(Profile::kFast, {.price = 0.1F}, 2);
+  check_any_number_of_threads(Profile::kFast, {.price = 0.1F}, 1);
 }
 
 void test_dependent_levels_are_the_same_for_any_number_of_threads() {

@@ -36,7 +36,7 @@ def judged_by_twin(state: StreamState, packet: bytes) -> twin.Decoded | str:
         return rejection.verdict
 
 
-@examples(100)
+@examples(50)
 @given(
     profile=st.sampled_from(PROFILES),
     n_warm=st.integers(0, 2),
