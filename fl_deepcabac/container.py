@@ -5,15 +5,17 @@ On the wire both sides know these; a file must carry them. All integers are litt
 
     offset  bytes  content
     0       4      magic "DCBC"
-    4       1      version of this layout, 1
+    4       1      version of this layout, 2
     5       3      zero
     8       4      length of the description
     12      8      length of the packet
     20      4      CRC-32 of the description (a packet has its own)
-    24             description: UTF-8 JSON object with "config" and "schema"
+    24             description: one zstandard frame, which states its size, of a UTF-8 JSON object
+                   with "config", the settings that are not defaults, and "schema"
                    packet, to the end of the file
 
-Invariant: every byte is accounted for, and lengths are checked against the file before use.
+Version 1 has the JSON as it is, with all settings; it is read, not written. Invariant: every byte
+is accounted for, and lengths are checked against the file before use.
 """
 
 from __future__ import annotations
@@ -21,11 +23,19 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from dataclasses import asdict
 from pathlib import Path
+
+import zstandard
 
 from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.config import CodecConfig
-from fl_deepcabac.errors import CorruptPacketError, TruncatedPacketError, UnsupportedVersionError
+from fl_deepcabac.errors import (
+    CorruptPacketError,
+    LimitExceededError,
+    TruncatedPacketError,
+    UnsupportedVersionError,
+)
 from fl_deepcabac.schema import Schema
 
 __all__ = [
@@ -37,8 +47,11 @@ __all__ = [
     "write_container",
 ]
 
-CONTAINER_VERSION = 1
+CONTAINER_VERSION = 2
 _MAGIC = b"DCBC"
+# Of the JSON: some hundred thousand tensors.
+MAX_DESCRIPTION_BYTES = 2**24
+_ZSTD_LEVEL = 19
 _HEADER = struct.Struct("<4sB3sIQI")
 
 
@@ -79,7 +92,7 @@ def read_container(path: Path) -> tuple[bytes, Schema, CodecConfig]:
     ------
     OSError
         If the file cannot be read.
-    TruncatedPacketError, CorruptPacketError, UnsupportedVersionError
+    DecodeError
         As `parse_container`.
     """
     return parse_container(path.read_bytes())
@@ -97,11 +110,17 @@ def container_bytes(packet: bytes, schema: Schema, config: CodecConfig) -> bytes
     -------
     bytes
     """
-    description = json.dumps(
-        {"config": json.loads(config.to_json()), "schema": json.loads(schema.to_json())},
+    defaults = asdict(CodecConfig())
+    settings = {name: value for name, value in asdict(config).items() if value != defaults[name]}
+    if config.relative_step is None:
+        # What a default config has, too: only a rate beside it says otherwise.
+        settings.pop("relative_step", None)
+    text = json.dumps(
+        {"config": settings, "schema": json.loads(schema.to_json())},
         sort_keys=True,
         separators=(",", ":"),
-    ).encode()
+    )
+    description = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(text.encode())
     header = _HEADER.pack(
         _MAGIC,
         CONTAINER_VERSION,
@@ -136,8 +155,8 @@ def parse_container(content: bytes) -> tuple[bytes, Schema, CodecConfig]:
         If the file ends too early.
     UnsupportedVersionError
         If the layout is newer than this package.
-    CorruptPacketError
-        If the bytes contradict the layout.
+    CorruptPacketError, LimitExceededError
+        If the bytes contradict the layout, or the description is larger than any.
     """
     if not is_container(content) and not _MAGIC.startswith(content):
         raise CorruptPacketError("container magic", 0, expected=repr(_MAGIC), found=content[:4])
@@ -148,7 +167,7 @@ def parse_container(content: bytes) -> tuple[bytes, Schema, CodecConfig]:
         raise UnsupportedVersionError(found=version, supported=CONTAINER_VERSION)
     if version < 1 or any(reserved):
         found = content[4:8].hex()
-        raise CorruptPacketError("container version", 4, expected="01000000", found=found)
+        raise CorruptPacketError("container version", 4, expected="02000000", found=found)
     packet_start = _HEADER.size + n_description_bytes
     n_bytes = packet_start + n_packet_bytes
     if len(content) < n_bytes:
@@ -164,8 +183,26 @@ def parse_container(content: bytes) -> tuple[bytes, Schema, CodecConfig]:
             expected=f"CRC-32 {crc32:08x}",
             found=f"{zlib.crc32(description):08x}",
         )
-    schema, config = _parse_description(description)
+    schema, config = _parse_description(description if version == 1 else _unfold(description))
     return content[packet_start:], schema, config
+
+
+def _unfold(description: bytes) -> bytes:
+    """Take the JSON out of its frame; what it says of its size comes before any memory."""
+    try:
+        n_bytes = zstandard.frame_content_size(description)
+        if n_bytes > MAX_DESCRIPTION_BYTES:
+            raise LimitExceededError(
+                "container description", limit=MAX_DESCRIPTION_BYTES, requested=n_bytes
+            )
+        # A limit of 0, as for a frame that states no size, would be none.
+        return zstandard.ZstdDecompressor().decompress(
+            description, max_output_size=max(n_bytes, 1), allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise CorruptPacketError(
+            "container description", _HEADER.size, expected="one zstandard frame", found=error
+        ) from None
 
 
 def _parse_description(description: bytes) -> tuple[Schema, CodecConfig]:

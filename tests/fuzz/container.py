@@ -24,8 +24,8 @@ from fuzz.packet import check_update
 from fuzz.streams import REFUSALS
 
 # The file itself; edits to one; edits to the bytes and to the values of its description, with
-# lengths and checksum put right.
-HOW = ("as it is", "edited", "description edited", "values edited")
+# lengths and checksum put right; edits to the frame that today's files have it in.
+HOW = ("as it is", "edited", "description edited", "values edited", "frame edited")
 HEADER = struct.Struct("<4sB3sIQI")
 # A file may ask for as much memory as it likes, since it brings its own schema.
 MAX_ELEMENTS = 100_000
@@ -39,13 +39,18 @@ def run(data: bytes) -> None:
     if how == "edited":
         content = edit_bytes(own, draws)
     elif how != "as it is":
-        description = own[HEADER.size : -len(packet)]
+        frame = own[HEADER.size : -len(packet)]
+        description = _first_description()
         if how == "description edited":
             description = edit_bytes(description, draws)
-        else:
+        elif how == "values edited":
             text = edit_json(description.decode(), draws)
             description = text.encode("utf-8", "surrogatepass")
-        content = _file(description, _packet_for(description, packet))
+        packet = _packet_for(description, packet)
+        if how == "frame edited":
+            content = _file(edit_bytes(frame, draws), packet, version=2)
+        else:
+            content = _file(description, packet, version=1)
     check(content)
 
 
@@ -56,9 +61,19 @@ def _own() -> tuple[bytes, bytes]:
     return container_bytes(packet, stream.schema, stream.config), packet
 
 
-def _file(description: bytes, packet: bytes) -> bytes:
+def _first_description() -> bytes:
+    """Return the description of the same file as version 1 had it, with all settings."""
+    stream = read_golden("v1/moving_steps_fast")
+    values = {
+        "config": json.loads(stream.config.to_json()),
+        "schema": json.loads(stream.schema.to_json()),
+    }
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _file(description: bytes, packet: bytes, *, version: int) -> bytes:
     checksum = zlib.crc32(description)
-    head = HEADER.pack(b"DCBC", 1, bytes(3), len(description), len(packet), checksum)
+    head = HEADER.pack(b"DCBC", version, bytes(3), len(description), len(packet), checksum)
     return head + description + packet
 
 

@@ -72,6 +72,7 @@ def containers() -> Inputs:
     yield "file", bytes([0]) + container._own()[0]
     yield "damaged", bytes([1]) + edit(FLIP, 60, 4)
     yield "description", bytes([2]) + edit(PASTE, 30, 4, b"null")
+    yield "frame", bytes([4]) + edit(FLIP, 5, 4)
     for number in range(0, len(VALUES), 3):
         yield f"value_{number}", bytes([3, 0, 3, number, number])
 

@@ -7,9 +7,11 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 
 import fl_deepcabac as dc
 from fl_deepcabac.container import (
@@ -29,12 +31,18 @@ DESCRIPTION_START = 24
 DESCRIPTION_END = len(CONTENT) - len(PACKET)
 
 
-def with_description(description: bytes) -> bytes:
+def with_description(description: bytes, version: int = 1) -> bytes:
     """Return a container with another description and everything else as it must be."""
     header = struct.pack(
-        "<4sB3xIQI", b"DCBC", 1, len(description), len(PACKET), zlib.crc32(description)
+        "<4sB3xIQI", b"DCBC", version, len(description), len(PACKET), zlib.crc32(description)
     )
     return header + description + PACKET
+
+
+def framed(text: bytes, *, states_size: bool = True) -> bytes:
+    """Return a container of today with this text for its description."""
+    compressor = zstandard.ZstdCompressor(write_content_size=states_size)
+    return with_description(compressor.compress(text), 2)
 
 
 def test_container_returns_what_was_written(tmp_path: Path) -> None:
@@ -65,10 +73,10 @@ def test_every_flipped_bit_before_the_packet_is_noticed() -> None:
 
 
 def test_newer_version_asks_for_an_upgrade() -> None:
-    changed = CONTENT[:4] + b"\x02" + CONTENT[5:]
+    changed = CONTENT[:4] + b"\x03" + CONTENT[5:]
     with pytest.raises(dc.UnsupportedVersionError, match="upgrade") as info:
         parse_container(changed)
-    assert (info.value.found, info.value.supported) == (2, 1)
+    assert (info.value.found, info.value.supported) == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +93,11 @@ def test_newer_version_asks_for_an_upgrade() -> None:
         (with_description(b'{"config":{},"schema":7}'), "container description", DESCRIPTION_START),
         (with_description(b'{"config":{"step":-1},"schema":[]}'), "container description", 24),
         (with_description(b"[" * 100_000), "container description", DESCRIPTION_START),
+        (with_description(b"no frame", 2), "container description", DESCRIPTION_START),
+        (framed(b""), "container description", DESCRIPTION_START),
+        (framed(b"{}"), "container description", DESCRIPTION_START),
+        (framed(b"{}", states_size=False), "container description", DESCRIPTION_START),
+        (framed(b'{"config":{"step":-1},"schema":[]}'), "container description", 24),
     ],
 )
 def test_corrupt_container_is_refused(content: bytes, section: str, offset: int) -> None:
@@ -93,7 +106,36 @@ def test_corrupt_container_is_refused(content: bytes, section: str, offset: int)
     assert (info.value.section, info.value.offset) == (section, offset)
 
 
+def test_description_larger_than_any_takes_no_memory() -> None:
+    with pytest.raises(dc.LimitExceededError) as info:
+        parse_container(framed(bytes(2**24 + 1)))
+    assert (info.value.limit, info.value.requested) == (2**24, 2**24 + 1)
+
+
 def test_description_is_readable_json() -> None:
-    description = json.loads(CONTENT[DESCRIPTION_START:DESCRIPTION_END])
+    frame = CONTENT[DESCRIPTION_START:DESCRIPTION_END]
+    description = json.loads(zstandard.ZstdDecompressor().decompress(frame))
     assert description["schema"] == [["w", "float32", [2, 3]], ["n", "int64", []]]
-    assert description["config"]["step"] == 0.5
+    assert description["config"] == {"step": 0.5, "profile": "max"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"relative_step": 1.0},
+        {"relative_step": 2.0},
+        {"step": 1.0},
+        {"target_bytes": 9, "threads": 3},
+        {"target_bits_per_weight": 0.5, "step_overrides": {"w": 0.5}},
+    ],
+)
+def test_settings_return_as_they_were(settings: dict[str, Any]) -> None:
+    config = dc.CodecConfig(**settings)
+    assert parse_container(container_bytes(PACKET, SCHEMA, config))[2] == config
+
+
+def test_containers_of_version_1_are_read() -> None:
+    values = {"config": json.loads(CONFIG.to_json()), "schema": json.loads(SCHEMA.to_json())}
+    old = with_description(json.dumps(values).encode())
+    assert parse_container(old) == (PACKET, SCHEMA, CONFIG)
