@@ -6,6 +6,7 @@
 """
 
 from fl_deepcabac._native import __version__
+from fl_deepcabac.allocation import GivenSteps
 from fl_deepcabac.codec import DecodedUpdate, EncodedUpdate, decode_update, encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import (
@@ -45,6 +46,7 @@ __all__ = [
     "DeepCabacError",
     "EncodeError",
     "EncodedUpdate",
+    "GivenSteps",
     "ImportanceError",
     "LevelRangeError",
     "LimitExceededError",

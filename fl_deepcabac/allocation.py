@@ -8,6 +8,8 @@ mantissa, so that a step that hardly moves costs one bin a packet.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -19,6 +21,7 @@ from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.schema import Schema
 
 __all__ = [
+    "GivenSteps",
     "allocate_steps",
     "move_by_sensitivity",
     "own_factor",
@@ -29,6 +32,10 @@ __all__ = [
 
 # Steps outside are no steps of the format (spec 9).
 MIN_STEP, MAX_STEP = 2.0**-100, 2.0**100
+# Of a bit, in squared steps, as for `CodecConfig.rd_lambda`.
+MAX_PRICE = 100.0
+# Of the dearest of several prices: below, a price is as good as this part.
+LEAST_PART = 2.0**-20
 # Small tensors get steps down to this part of the largest tensor's.
 FINEST_SHARE = 0.2
 # A step is measured against at least this part of what is to be coded: a residual far larger than
@@ -48,6 +55,89 @@ STATISTICS_FACTOR = 0.02
 OFFSET_HALVINGS = 64
 # A relative step keeps this many bits of its float32 mantissa, the most significant of 23.
 MANTISSA_BITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSteps:
+    """Steps and prices that are given, tensor by tensor, instead of a rule for them.
+
+    Parameters
+    ----------
+    steps : mapping of str to float
+        Of every level-coded tensor. In the units of the update.
+    prices : mapping of str to float, optional
+        What a bit costs in squared steps, for every level-coded tensor, instead of ``rd_lambda``;
+        for the quantiser ``"rdoq"``.
+    """
+
+    steps: Mapping[str, float]
+    prices: Mapping[str, float] | None = None
+
+    def of(self, schema: Schema) -> NDArray[np.float32]:
+        """Return the steps as the level coder takes them.
+
+        Parameters
+        ----------
+        schema : Schema
+
+        Returns
+        -------
+        ndarray, float32, shape (n_level_tensors,)
+
+        Raises
+        ------
+        ConfigError
+            If a name is missing or unknown, or a step is not within the bounds of the format.
+        """
+        steps = _by_name("steps", self.steps, schema, low=MIN_STEP, high=MAX_STEP)
+        return steps.astype(np.float32)
+
+    def price_errors(
+        self, weights: NDArray[np.float32] | None, schema: Schema
+    ) -> tuple[NDArray[np.float32] | None, float | None]:
+        """Turn prices into what errors count, at one price for all.
+
+        Parameters
+        ----------
+        weights : ndarray, float32, shape (n,), or None
+            What the squared error of each value counts, of mean 1 in each tensor.
+        schema : Schema
+
+        Returns
+        -------
+        tuple of (ndarray, float32, shape (n,), or None; float or None)
+            Weights, and one of the smallest prices, for which they stand; None without prices. At a
+            larger one the encoder would take values for zeros that are dear where they count more.
+
+        Raises
+        ------
+        ConfigError
+            If a name is missing or unknown, or a price is not in [0, 100].
+        """
+        if self.prices is None:
+            return weights, None
+        prices = _by_name("prices", self.prices, schema, low=0.0, high=MAX_PRICE)
+        base = max(float(prices.min(initial=MAX_PRICE)), float(prices.max(initial=0)) * LEAST_PART)
+        if weights is None:
+            weights = np.ones(sum(spec.n_elements for spec in schema.level_tensors), np.float32)
+        for (_, place), price in zip(level_slices(schema), prices, strict=True):
+            if price > base:
+                weights[place] *= np.float32(base / price)
+        return weights, base
+
+
+def _by_name(
+    what: str, given: Mapping[str, float], schema: Schema, *, low: float, high: float
+) -> NDArray[np.float64]:
+    """Return one number for each level-coded tensor, checked."""
+    names = [spec.name for spec in schema.level_tensors]
+    if odd := sorted(given.keys() ^ set(names)):
+        raise ConfigError(what, expected="one for each level-coded tensor", found=odd)
+    for name in names:
+        if not low <= given[name] <= high:
+            expected = f"a number in [{low:g}, {high:g}] for {name!r}"
+            raise ConfigError(what, expected=expected, found=given[name])
+    return np.array([given[name] for name in names], np.float64)
 
 
 def share_by_size(n_elements: NDArray[np.int64]) -> NDArray[np.float64]:

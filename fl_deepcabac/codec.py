@@ -9,14 +9,14 @@ raises has changed nothing; the classes of `update_stream` keep the state betwee
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_deepcabac.agreement import check_base, check_content, check_state
-from fl_deepcabac.allocation import allocate_steps, round_mantissa, unit_steps
+from fl_deepcabac.allocation import GivenSteps, allocate_steps, round_mantissa, unit_steps
 from fl_deepcabac.arrays import (
     Sensitivity,
     check_finite,
@@ -117,6 +117,7 @@ def encode_update(
     residual: Residual | None = None,
     sensitivity: Sensitivity | None = None,
     on_grid: bool = False,
+    given: GivenSteps | None = None,
 ) -> EncodedUpdate:
     """Quantise and code an update against the state of a stream.
 
@@ -142,6 +143,8 @@ def encode_update(
     on_grid : bool
         Whether steps are rounded to powers of two and values are whole or half steps, without
         offsets, so that sums of decoded updates are exact (`fl_deepcabac.grid`). Not with a target.
+    given : GivenSteps, optional
+        Steps by name, and perhaps prices of bits, instead of what the config says of them.
 
     Returns
     -------
@@ -154,7 +157,7 @@ def encode_update(
     ConfigError
         If the state has another profile, a pattern of `step_overrides` matches no tensor, or
         importance is given to a quantiser that weighs no errors, or sensitivity with an absolute
-        step.
+        step; or the steps given do not name each tensor, or are none of the format.
     ImportanceError, SensitivityError
         If one is negative or not finite, or a tensor's sensitivity is zero.
     BudgetError
@@ -178,7 +181,12 @@ def encode_update(
         values = flatten_values(arrays, schema)
     exact = join_exact(arrays, schema)
     weights = None if importance is None else _weights(importance, schema, config)
-    budget = budget_of(config, schema)
+    steps = None
+    if given is not None:
+        steps = given.of(schema)
+        weights, price = given.price_errors(weights, schema)
+        config = config if price is None else replace(config, rd_lambda=price)
+    budget = None if steps is not None else budget_of(config, schema)
     code = partial(
         _quantise_and_code,
         values,
@@ -198,15 +206,16 @@ def encode_update(
         is_fresh=state.is_fresh,
         exact=exact,
     )
-    units = unit_steps(
-        values,
-        schema=schema,
-        config=config,
-        own_values=own_values if budget is None else None,
-        sensitivity=sensitivity,
-    )
+    if steps is None:
+        units = unit_steps(
+            values,
+            schema=schema,
+            config=config,
+            own_values=own_values if budget is None else None,
+            sensitivity=sensitivity,
+        )
     if budget is None:
-        steps = allocate_steps(units, config=config)
+        steps = allocate_steps(units, config=config) if steps is None else steps
         coded = code(round_mantissa(steps, 0) if on_grid else steps)
     else:
         coded = code_within(

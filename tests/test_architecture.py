@@ -37,6 +37,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("tune_goal",),
     ("tune",),
     ("__init__",),
+    ("models",),
     ("flower",),
     ("experiments",),
     ("cli",),

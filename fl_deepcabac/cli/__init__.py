@@ -130,6 +130,12 @@ def _tune(arguments: argparse.Namespace, console: Console) -> None:
     tune_files(arguments, console)
 
 
+def _model(arguments: argparse.Namespace, console: Console) -> None:
+    from fl_deepcabac.cli.model_commands import model  # noqa: PLC0415
+
+    model(arguments, console)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "simulate": _simulate,
     "experiment": _experiment,
@@ -138,4 +144,5 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "decompress": _decompress,
     "inspect": _inspect,
     "tune": _tune,
+    "model": _model,
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from fl_deepcabac import __version__
+from fl_deepcabac.cli.model_arguments import add_model
 from fl_deepcabac.cli.readers import integer, listed, number, one_of, override
 from fl_deepcabac.cli.tune_arguments import add_tune
 from fl_deepcabac.config import (
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_decompress(commands)
     _add_inspect(commands)
     add_tune(commands)
+    add_model(commands)
     return parser
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named arrays in files: NumPy's .npz and safetensors, by the ending of the name.
+"""Named arrays in files: NumPy's .npz, safetensors and, to read, torch's, by the name's ending.
 
 Invariant: reading runs no code from the file (no pickle), whatever it holds; writing is atomic, so
 a file under the name asked for is always whole.
@@ -32,6 +32,9 @@ __all__ = [
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
+_ENDINGS = (".npz", ".safetensors")
+_TORCH_ENDINGS = (".pt", ".pth")
+
 # Everything that zipfile and NumPy's reader raise on bytes that are not what they should be.
 _NPZ_ERRORS = (
     ValueError,
@@ -50,12 +53,12 @@ class ArrayFileError(DeepCabacError, ValueError):
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Read all arrays of an .npz or .safetensors file.
+    """Read all arrays of an .npz, .safetensors, .pt or .pth file.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.npz`` or ``.safetensors``.
+        Ends as one of them does.
 
     Returns
     -------
@@ -69,9 +72,15 @@ def read_arrays(path: Path) -> Arrays:
     OSError
         If the file cannot be read.
     ImportError
-        If the safetensors package is needed and absent.
+        If the safetensors package or torch is needed and absent.
     """
-    arrays = _pick(path, npz=_read_npz, safetensors=_read_safetensors)(path)
+    if path.suffix in _TORCH_ENDINGS:
+        arrays = _read_torch(path)
+    elif path.suffix not in _ENDINGS:
+        known = ", ".join((*_ENDINGS, *_TORCH_ENDINGS))
+        raise ArrayFileError(f"{path}: expected a name ending in one of {known}")
+    else:
+        arrays = _pick(path, npz=_read_npz, safetensors=_read_safetensors)(path)
     if not arrays:
         raise ArrayFileError(f"{path}: expected at least one array, found none")
     return {
@@ -108,7 +117,7 @@ def require_array_name(path: Path) -> None:
 
 def refuse_array_name(path: Path) -> None:
     """Raise `ArrayFileError` if the name ends as that of a file of arrays does."""
-    if path.suffix in {".npz", ".safetensors"}:
+    if path.suffix in _ENDINGS + _TORCH_ENDINGS:
         raise ArrayFileError(
             f"{path}: expected the name of a compressed file, found one ending in {path.suffix}"
         )
@@ -155,6 +164,19 @@ def _npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
+
+
+def _read_torch(path: Path) -> Arrays:
+    """Read a state dict."""
+    from fl_deepcabac.experiments.torch_files import (  # noqa: PLC0415 (torch, for such files only)
+        TorchFileError,
+        read_torch,
+    )
+
+    try:
+        return read_torch(path)
+    except TorchFileError as error:
+        raise ArrayFileError(f"{path}: {error}") from error
 
 
 def _read_safetensors(path: Path) -> Arrays:

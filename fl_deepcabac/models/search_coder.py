@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model coded at any point of a search: a coarseness, which gives the steps, and a price."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_deepcabac.arrays import flatten_values, level_slices
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.errors import ConfigError
+from fl_deepcabac.models.compressed import CompressedModel, encode_model
+from fl_deepcabac.models.steps import coarseness_steps, is_vector, model_steps
+from fl_deepcabac.schema import Schema
+
+__all__ = ["FIRST_PRICES", "Method", "SearchCoder"]
+
+Method = Literal["dc-v1", "dc-v2"]
+Weights = Mapping[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[np.generic]]
+
+# Rungs of the ladder of steps a doubling; and how far it reaches, in doublings, from the root mean
+# square of all matrices.
+RUNGS_PER_DOUBLING: Final = 8
+FINEST_DOUBLINGS, COARSEST_DOUBLINGS = -8, 3
+# S of DC-v1, from fine to coarse.
+COARSENESSES: Final = tuple(
+    sorted({round(2 ** (i / 2)) for i in range(17)} | {0, 5, 7, 10, 14, 20}, reverse=True)
+)
+# Prices of a bit to begin with.
+FIRST_PRICES: Final[Mapping[str, tuple[float, ...]]] = {
+    "dc-v1": (0.01, 0.08, 0.64),
+    "dc-v2": (0.03, 0.12, 0.48),
+}
+
+
+@dataclass(frozen=True)
+class SearchCoder:
+    """Codes a model at any point, as one method has it.
+
+    Parameters
+    ----------
+    rungs : tuple of float
+        Coarsenesses, from fine to coarse: steps, or values of S.
+    """
+
+    weights: Weights
+    schema: Schema
+    config: CodecConfig
+    method: Method
+    importance: Weights
+    vector_step: float
+    rungs: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls,
+        weights: Weights,
+        schema: Schema,
+        config: CodecConfig,
+        method: Method,
+        importance: Weights,
+        vector_step: float,
+    ) -> SearchCoder:
+        """Check what does not change from point to point, and lay out the ladder."""
+        if method not in FIRST_PRICES:
+            raise ConfigError("method", expected="dc-v1 or dc-v2", found=method)
+        if config.quantizer != "rdoq":
+            raise ConfigError("quantizer", expected="rdoq for a search", found=config.quantizer)
+        values = flatten_values(weights, schema)
+        matrices = [
+            values[place] for spec, place in level_slices(schema) if not is_vector(spec)
+        ] or [values]
+        squares = sum(float(np.sum(np.square(own, dtype=np.float64))) for own in matrices)
+        scale = math.sqrt(squares / max(1, sum(own.size for own in matrices))) or 1.0
+        n_rungs = (COARSEST_DOUBLINGS - FINEST_DOUBLINGS) * RUNGS_PER_DOUBLING + 1
+        steps = [scale * 2 ** (FINEST_DOUBLINGS + i / RUNGS_PER_DOUBLING) for i in range(n_rungs)]
+        rungs = tuple(map(float, COARSENESSES if method == "dc-v1" else steps))
+        return cls(weights, schema, config, method, importance, vector_step, rungs)
+
+    def name(self) -> str:
+        """Name everything that decides what a point is."""
+        digest = hashlib.blake2b(self.schema.to_json().encode(), digest_size=16)
+        for arrays in (self.weights, self.importance):
+            for name in sorted(arrays):
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        settings = replace(self.config, threads=1).to_json()
+        return json.dumps([self.method, digest.hexdigest(), settings, self.vector_step])
+
+    def code(self, coarseness: float, price: float) -> tuple[CompressedModel, Arrays]:
+        """Return the model at a point, and what it decodes to."""
+        config = self.config
+        if self.method == "dc-v1":
+            given = coarseness_steps(
+                self.weights,
+                self.schema,
+                coarseness=coarseness,
+                price=price,
+                importance=self.importance,
+                vector_step=self.vector_step,
+            )
+        else:
+            config = replace(config, step=coarseness, relative_step=None, rd_lambda=price)
+            given = model_steps(self.weights, self.schema, config, vector_step=self.vector_step)
+        encoded = encode_model(
+            self.weights, self.schema, config, importance=self.importance or None, given=given
+        )
+        model = CompressedModel(encoded.packet, self.schema, config, encoded.report)
+        return model, encoded.decoded
