@@ -198,6 +198,10 @@ bench-allocation: $(EXTENSION) ## accuracy at equal bytes of the rules that shar
 bench-memory: $(EXTENSION) ## peak memory of a server with 200 nodes of 5 M weights, states kept, dropped and spilled; minutes
 	@$(BIN)/python benchmarks/server_memory.py
 
+.PHONY: results
+results: $(EXTENSION) ## the tables and figures of docs/results.md anew, of the rounds beside it
+	@$(BIN)/python benchmarks/published_results.py
+
 .PHONY: bench-sizes
 bench-sizes: $(EXTENSION) ## rewrite the ledger of packet sizes, which a test compares
 	@$(BIN)/python benchmarks/size_ledger.py

@@ -277,7 +277,7 @@ def _add_report(commands: Any) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="folder that simulate or experiment wrote",
+        help="folder that simulate or experiment wrote, or a results.csv",
     )
     parser.add_argument(
         "--out",

@@ -20,7 +20,12 @@ __all__ = ["is_comparison", "report_comparison"]
 
 def is_comparison(folders: Sequence[Path], out: Path | None) -> bool:
     """Say whether more is asked for than the page of one run."""
-    return len(folders) > 1 or out is not None or StudyFolder.is_one(folders[0])
+    return (
+        len(folders) > 1
+        or out is not None
+        or StudyFolder.is_one(folders[0])
+        or folders[0].is_file()
+    )
 
 
 def report_comparison(folders: Sequence[Path], out: Path | None, console: Console) -> None:
@@ -29,7 +34,7 @@ def report_comparison(folders: Sequence[Path], out: Path | None, console: Consol
     Parameters
     ----------
     folders : sequence of Path
-        Of studies, or as ``simulate`` writes them.
+        Of studies, or as ``simulate`` writes them; or tables of results.
     out : Path or None
         Folder to write to; None takes the first folder.
     console : Console
@@ -45,6 +50,11 @@ def report_comparison(folders: Sequence[Path], out: Path | None, console: Consol
         If a file cannot be read or written.
     """
     target = folders[0] if out is None else out
+    if target.is_file():
+        raise RunFolderError(
+            f"{target}: expected a folder for the comparison, found a file; "
+            f"{PROGRAM} report results.csv --out DIR names one"
+        )
     if (target / CONFIG_NAME).exists():
         raise RunFolderError(
             f"{target}: expected a folder for the comparison, found that of a run; "

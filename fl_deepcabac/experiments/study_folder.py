@@ -33,6 +33,7 @@ __all__ = [
     "FinishedRun",
     "StudyFolder",
     "describe_rounds",
+    "table_text",
 ]
 
 RESULTS_NAME: Final = "results.csv"
@@ -202,7 +203,7 @@ class StudyFolder:
     def write_results(self) -> None:
         """Write the table of all rounds of all runs that came to their end."""
         whole = (run for run in self.runs() if run.is_whole)
-        write_atomically(self.path / RESULTS_NAME, _table_of(whole).encode())
+        write_atomically(self.path / RESULTS_NAME, table_text(whole).encode())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -242,7 +243,7 @@ def describe_rounds(run: FinishedRun) -> Iterator[dict[str, Any]]:
         yield {**about, **run.about["settings"], **values}
 
 
-def _table_of(runs: Iterable[FinishedRun]) -> str:
+def table_text(runs: Iterable[FinishedRun]) -> str:
     """Return the tidy table as CSV; a value that is not there is empty."""
     lines = [line for run in runs for line in describe_rounds(run)]
     names = list(dict.fromkeys(name for line in lines for name in line))

@@ -115,3 +115,28 @@ def test_levels_are_read_back_from_what_the_decoder_sees() -> None:
     (coded,) = running.encode_stream(synthetic.scale_levels(rounds, 0.006), config)
     expected = np.concatenate([array.reshape(-1) for array in rounds[0].values()])
     assert np.array_equal(running.levels_of(coded), expected)
+
+
+def test_published_tables_are_those_of_the_published_rounds() -> None:
+    published = module("published_results")
+    assert published.names() == ["fashion-mnist", "fashion-mnist-tenth"]
+    assert published.DOCUMENT.read_text(encoding="utf-8") == published.document_text(), (
+        "make results writes the tables anew"
+    )
+
+
+def test_published_runs_are_added_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = module("published_results")
+    whole = published.csv_path("fashion-mnist").read_text(encoding="utf-8")
+    head, *lines = whole.splitlines(keepends=True)
+    run_id = lines[-1].split(",")[0]
+    others = [line for line in lines if not line.startswith(run_id)]
+    assert 0 < len(lines) - len(others) <= 20
+    (tmp_path / "fashion-mnist.csv").write_text("".join([head, *others]), encoding="utf-8")
+    (tmp_path / "more.csv").write_text(whole, encoding="utf-8")
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    for _ in range(2):
+        published.add_runs("fashion-mnist", [tmp_path / "more.csv"])
+        assert (tmp_path / "fashion-mnist.csv").read_text(encoding="utf-8") == whole

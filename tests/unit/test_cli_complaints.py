@@ -146,7 +146,7 @@ def test_paths_that_cannot_be_used_are_named(
 def test_other_endings_are_refused(
     packed: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = "expected a name ending in .npz or .safetensors"
+    expected = "expected a name ending in"
     (tmp_path / name).touch()
     assert expected in complaint(capsys, "compress", tmp_path / name, tmp_path / "out")
     assert expected in complaint(capsys, "decompress", packed, tmp_path / name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finished runs, read from folders of studies and of single runs alike."""
+"""Finished runs, read from folders of studies, of single runs, and from tables of results alike."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fl_deepcabac.experiments.results_table import read_results
 from fl_deepcabac.experiments.rows import RoundRow
 from fl_deepcabac.experiments.run_folder import CONFIG_NAME, RunFolderError, read_run
 from fl_deepcabac.experiments.study_folder import FinishedRun, StudyFolder
@@ -20,7 +21,7 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
     Parameters
     ----------
     folders : sequence of Path
-        Of studies, or as ``simulate`` writes them.
+        Of studies, or as ``simulate`` writes them; or the ``results.csv`` of a study.
 
     Returns
     -------
@@ -35,13 +36,16 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
     """
     runs: list[FinishedRun] = []
     for folder in folders:
-        if StudyFolder.is_one(folder):
+        if folder.is_file():
+            runs += read_results(folder)
+        elif StudyFolder.is_one(folder):
             runs += StudyFolder(folder).runs()
         elif (folder / CONFIG_NAME).is_file():
             runs += _runs_of_simulation(folder)
         else:
             raise RunFolderError(
-                f"{folder}: expected the folder of a study or, with {CONFIG_NAME}, of a run, found "
+                f"{folder}: expected the folder of a study or, with {CONFIG_NAME}, of a run, or a "
+                "table of results, found "
                 f"{'another folder' if folder.is_dir() else 'none'}"
             )
     return runs
