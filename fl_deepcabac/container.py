@@ -32,11 +32,11 @@ from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import (
     CorruptPacketError,
-    LimitExceededError,
     TruncatedPacketError,
     UnsupportedVersionError,
 )
 from fl_deepcabac.schema import Schema
+from fl_deepcabac.zstd_frame import unfold
 
 __all__ = [
     "CONTAINER_VERSION",
@@ -183,26 +183,15 @@ def parse_container(content: bytes) -> tuple[bytes, Schema, CodecConfig]:
             expected=f"CRC-32 {crc32:08x}",
             found=f"{zlib.crc32(description):08x}",
         )
-    schema, config = _parse_description(description if version == 1 else _unfold(description))
-    return content[packet_start:], schema, config
-
-
-def _unfold(description: bytes) -> bytes:
-    """Take the JSON out of its frame; what it says of its size comes before any memory."""
-    try:
-        n_bytes = zstandard.frame_content_size(description)
-        if n_bytes > MAX_DESCRIPTION_BYTES:
-            raise LimitExceededError(
-                "container description", limit=MAX_DESCRIPTION_BYTES, requested=n_bytes
-            )
-        # A limit of 0, as for a frame that states no size, would be none.
-        return zstandard.ZstdDecompressor().decompress(
-            description, max_output_size=max(n_bytes, 1), allow_extra_data=False
+    if version > 1:
+        description = unfold(
+            description,
+            limit=MAX_DESCRIPTION_BYTES,
+            section="container description",
+            offset=_HEADER.size,
         )
-    except zstandard.ZstdError as error:
-        raise CorruptPacketError(
-            "container description", _HEADER.size, expected="one zstandard frame", found=error
-        ) from None
+    schema, config = _parse_description(description)
+    return content[packet_start:], schema, config
 
 
 def _parse_description(description: bytes) -> tuple[Schema, CodecConfig]:

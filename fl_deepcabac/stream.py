@@ -19,12 +19,12 @@ from fl_deepcabac.entropy import PROFILE_CODES, LevelState
 from fl_deepcabac.errors import (
     ConfigError,
     CorruptPacketError,
-    LimitExceededError,
     SchemaMismatchError,
     TruncatedPacketError,
     UnsupportedVersionError,
 )
 from fl_deepcabac.schema import DIGEST_BYTES, Schema
+from fl_deepcabac.zstd_frame import unfold
 
 __all__ = ["StreamState"]
 
@@ -125,7 +125,12 @@ class StreamState:
             expected = f"{saved_profile}, as in the saved state"
             raise ConfigError("profile", expected=expected, found=profile)
         fresh = cls.fresh(schema, profile)
-        body = _decompress(saved[HEADER.size :], limit=len(fresh.levels.to_bytes()))
+        body = unfold(
+            saved[HEADER.size :],
+            limit=len(fresh.levels.to_bytes()),
+            section="saved state",
+            offset=HEADER.size,
+        )
         return cls(fresh.levels.restored(body), profile, schema_digest, digest, number)
 
 
@@ -157,18 +162,3 @@ def _check_envelope(saved: bytes) -> None:
         raise CorruptPacketError(
             "saved state", HEADER.size - 4, expected=f"CRC-32 {found:08x}", found=f"{crc32:08x}"
         )
-
-
-def _decompress(body: bytes, *, limit: int) -> bytes:
-    """Decompress the level state, which the schema allows at most `limit` bytes."""
-    try:
-        requested = zstandard.frame_content_size(body)
-        if requested > limit:
-            raise LimitExceededError("saved state bytes", limit=limit, requested=requested)
-        return zstandard.ZstdDecompressor().decompress(
-            body, max_output_size=limit, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise CorruptPacketError(
-            "saved state", HEADER.size, expected="one zstandard frame", found=str(error)
-        ) from None

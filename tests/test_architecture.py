@@ -24,7 +24,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("_native",),
     ("errors", "atomic_file"),
     ("config", "schema"),
-    ("arrays", "content_digest", "exact_section", "update_norm"),
+    ("arrays", "content_digest", "exact_section", "update_norm", "zstd_frame"),
     ("allocation", "feedback", "report"),
     ("quantize", "entropy", "packet"),
     ("rate_search",),
