@@ -20,18 +20,17 @@ from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.models.compressed import DEFAULT_CONFIG
 from fl_deepcabac.models.search_coder import (
     FIRST_PRICES,
-    Arrays,
     Method,
     SearchCoder,
     Weights,
 )
 from fl_deepcabac.models.search_log import SearchLog
 from fl_deepcabac.models.search_result import SearchError, SearchPoint, SearchResult
-from fl_deepcabac.models.search_trials import Trials
+from fl_deepcabac.models.search_trials import Arrays, PointCoder, Trials
 from fl_deepcabac.models.steps import VECTOR_STEP
 from fl_deepcabac.schema import Schema
 
-__all__ = ["search"]
+__all__ = ["search", "search_points"]
 
 Evaluate = Callable[[Arrays], float]
 
@@ -104,6 +103,46 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
     """
     schema = Schema.from_arrays(weights)
     coder = SearchCoder.of(weights, schema, config, method, importance or {}, vector_step)
+    point, points, before = search_points(
+        coder,
+        weights,
+        evaluate,
+        tolerance,
+        prices=FIRST_PRICES[method],
+        jobs=jobs,
+        log=None if log is None else Path(log),
+        on_point=on_point,
+    )
+    model, _ = coder.code(point.coarseness, point.rd_lambda)
+    return SearchResult(model, point, before, tolerance, points)
+
+
+def search_points(
+    coder: PointCoder,
+    weights: Weights,
+    evaluate: Evaluate,
+    tolerance: float,
+    *,
+    prices: Sequence[float],
+    jobs: int = 1,
+    log: Path | None = None,
+    on_point: Callable[[SearchPoint], None] | None = None,
+) -> tuple[SearchPoint, tuple[SearchPoint, ...], float]:
+    """Search with any coder; arguments and errors as for `search`.
+
+    Parameters
+    ----------
+    coder : PointCoder
+    weights, evaluate, tolerance, jobs, log, on_point
+        As for `search`.
+    prices : sequence of float
+        To begin with. A single one, of a coder without prices, is not refined.
+
+    Returns
+    -------
+    tuple of (SearchPoint, tuple of SearchPoint, float)
+        The smallest within the tolerance, all that were tried, and the accuracy before.
+    """
     if not math.isfinite(tolerance) or tolerance < 0:
         raise ConfigError("tolerance", expected="a number of at least 0", found=tolerance)
 
@@ -113,11 +152,11 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
             raise SearchError(f"accuracy: expected a number in per cent, found {accuracy}")
         return accuracy
 
-    kept = SearchLog(None if log is None else Path(log), coder.name(), lambda: judge(dict(weights)))
+    kept = SearchLog(log, coder.name(), lambda: judge(dict(weights)))
     trials = Trials(coder, judge, kept, on_point or (lambda _: None), tolerance)
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         try:
-            _follow(trials, FIRST_PRICES[method], pool)
+            _follow(trials, prices, pool)
         except BaseException:
             # After Ctrl-C or a failure, only evaluations at hand are waited for.
             trials.stop()
@@ -129,15 +168,14 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
             f"expected an accuracy of {kept.accuracy_before:.2f} - {tolerance:g} per cent, found "
             f"{closest.accuracy:.2f} at most"
         )
-    model, _ = coder.code(best.coarseness, best.rd_lambda)
-    return SearchResult(model, best, kept.accuracy_before, tolerance, trials.tried())
+    return best, trials.tried(), kept.accuracy_before
 
 
 def _follow(trials: Trials, first: Sequence[float], pool: ThreadPoolExecutor) -> None:
     """Find the boundaries of the first prices, then of prices round the best."""
     middle = trials.n_rungs // 2
     list(pool.map(lambda price: trials.boundary(price, middle), first))
-    for factor in REFINEMENTS:
+    for factor in REFINEMENTS if len(first) > 1 else ():
         best = trials.best()
         if best is None:
             return

@@ -17,14 +17,14 @@ from fl_deepcabac.arrays import flatten_values, level_slices
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.models.compressed import CompressedModel, encode_model
+from fl_deepcabac.models.search_trials import Arrays
 from fl_deepcabac.models.steps import coarseness_steps, is_vector, model_steps
 from fl_deepcabac.schema import Schema
 
-__all__ = ["FIRST_PRICES", "Method", "SearchCoder"]
+__all__ = ["FIRST_PRICES", "Method", "SearchCoder", "ladder_of"]
 
 Method = Literal["dc-v1", "dc-v2"]
 Weights = Mapping[str, NDArray[np.generic]]
-Arrays = dict[str, NDArray[np.generic]]
 
 # Rungs of the ladder of steps a doubling; and how far it reaches, in doublings, from the root mean
 # square of all matrices.
@@ -39,6 +39,28 @@ FIRST_PRICES: Final[Mapping[str, tuple[float, ...]]] = {
     "dc-v1": (0.01, 0.08, 0.64),
     "dc-v2": (0.03, 0.12, 0.48),
 }
+
+
+def ladder_of(values: NDArray[np.float32], schema: Schema) -> tuple[float, ...]:
+    """Return the steps of a search, from fine to coarse.
+
+    Parameters
+    ----------
+    values : ndarray, float32, shape (n,)
+        All level-coded tensors end to end.
+    schema : Schema
+
+    Returns
+    -------
+    tuple of float
+        About the root mean square of all matrices.
+    """
+    matrices = [values[place] for spec, place in level_slices(schema) if not is_vector(spec)]
+    matrices = matrices or [values]
+    squares = sum(float(np.sum(np.square(own, dtype=np.float64))) for own in matrices)
+    scale = math.sqrt(squares / max(1, sum(own.size for own in matrices))) or 1.0
+    n_rungs = (COARSEST_DOUBLINGS - FINEST_DOUBLINGS) * RUNGS_PER_DOUBLING + 1
+    return tuple(scale * 2 ** (FINEST_DOUBLINGS + i / RUNGS_PER_DOUBLING) for i in range(n_rungs))
 
 
 @dataclass(frozen=True)
@@ -74,15 +96,8 @@ class SearchCoder:
             raise ConfigError("method", expected="dc-v1 or dc-v2", found=method)
         if config.quantizer != "rdoq":
             raise ConfigError("quantizer", expected="rdoq for a search", found=config.quantizer)
-        values = flatten_values(weights, schema)
-        matrices = [
-            values[place] for spec, place in level_slices(schema) if not is_vector(spec)
-        ] or [values]
-        squares = sum(float(np.sum(np.square(own, dtype=np.float64))) for own in matrices)
-        scale = math.sqrt(squares / max(1, sum(own.size for own in matrices))) or 1.0
-        n_rungs = (COARSEST_DOUBLINGS - FINEST_DOUBLINGS) * RUNGS_PER_DOUBLING + 1
-        steps = [scale * 2 ** (FINEST_DOUBLINGS + i / RUNGS_PER_DOUBLING) for i in range(n_rungs)]
-        rungs = tuple(map(float, COARSENESSES if method == "dc-v1" else steps))
+        steps = ladder_of(flatten_values(weights, schema), schema)
+        rungs = tuple(map(float, COARSENESSES)) if method == "dc-v1" else steps
         return cls(weights, schema, config, method, importance, vector_step, rungs)
 
     def name(self) -> str:

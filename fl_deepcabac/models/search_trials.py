@@ -7,18 +7,40 @@ import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fl_deepcabac.models.search_coder import Arrays, SearchCoder
 from fl_deepcabac.models.search_log import SearchLog
 from fl_deepcabac.models.search_result import SearchPoint
 
-__all__ = ["Trials"]
+__all__ = ["Arrays", "PointCoder", "Trials"]
+
+Arrays = dict[str, NDArray[np.generic]]
 
 # Rungs of the first strides towards a boundary.
 FIRST_STRIDE: Final = 8
+
+
+class PointCoder(Protocol):
+    """Codes a model at any point of a search.
+
+    Attributes
+    ----------
+    rungs : tuple of float
+        Coarsenesses, from fine to coarse.
+    """
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """From fine to coarse."""
+
+    def name(self) -> str:
+        """Return what decides what a point is, as text."""
+
+    def code(self, coarseness: float, price: float) -> tuple[Any, Arrays]:
+        """Return the model at a point, which has `n_bytes`, and what it decodes to."""
 
 
 class Trials:
@@ -26,7 +48,7 @@ class Trials:
 
     Parameters
     ----------
-    coder : SearchCoder
+    coder : PointCoder
     judge : callable
         From weights to accuracy in per cent.
     log : SearchLog
@@ -38,7 +60,7 @@ class Trials:
 
     def __init__(
         self,
-        coder: SearchCoder,
+        coder: PointCoder,
         judge: Callable[[Arrays], float],
         log: SearchLog,
         on_point: Callable[[SearchPoint], None],
