@@ -202,6 +202,10 @@ bench-memory: $(EXTENSION) ## peak memory of a server with 200 nodes of 5 M weig
 results: $(EXTENSION) ## the tables and figures of docs/results.md anew, of the rounds beside it
 	@$(BIN)/python benchmarks/published_results.py
 
+.PHONY: tables
+tables: $(EXTENSION) ## the tables of docs/model_compression.md; hours; NNCODEC_PYTHON=... adds NNCodec
+	@$(BIN)/python benchmarks/model_tables.py
+
 .PHONY: bench-sizes
 bench-sizes: $(EXTENSION) ## rewrite the ledger of packet sizes, which a test compares
 	@$(BIN)/python benchmarks/size_ledger.py

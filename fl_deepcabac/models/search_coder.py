@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from fl_deepcabac.arrays import flatten_values, level_slices
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.models.compressed import CompressedModel, encode_model
+from fl_deepcabac.models.search_log import name_arrays
 from fl_deepcabac.models.search_trials import Arrays
 from fl_deepcabac.models.steps import coarseness_steps, is_vector, model_steps
 from fl_deepcabac.schema import Schema
@@ -102,13 +102,9 @@ class SearchCoder:
 
     def name(self) -> str:
         """Name everything that decides what a point is."""
-        digest = hashlib.blake2b(self.schema.to_json().encode(), digest_size=16)
-        for arrays in (self.weights, self.importance):
-            for name in sorted(arrays):
-                digest.update(name.encode())
-                digest.update(np.ascontiguousarray(arrays[name]).tobytes())
         settings = replace(self.config, threads=1).to_json()
-        return json.dumps([self.method, digest.hexdigest(), settings, self.vector_step])
+        named = name_arrays(self.weights, self.importance)
+        return json.dumps([self.method, named, settings, self.vector_step])
 
     def code(self, coarseness: float, price: float) -> tuple[CompressedModel, Arrays]:
         """Return the model at a point, and what it decodes to."""

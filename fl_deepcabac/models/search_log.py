@@ -9,21 +9,47 @@ a kill is dropped; a file about another model or other settings is refused, not 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.models.search_result import SearchError, SearchPoint
 
-__all__ = ["SearchLog"]
+__all__ = ["SearchLog", "name_arrays"]
 
 _VERSION: Final = 1
 _FIELDS: Final = {entry.name: str(entry.type) for entry in fields(SearchPoint)}
+
+
+def name_arrays(*groups: Mapping[str, NDArray[np.generic]]) -> str:
+    """Name arrays by what they are called and hold.
+
+    Parameters
+    ----------
+    *groups : mapping of str to ndarray
+        Such as weights, and their importance.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for arrays in groups:
+        digest.update(len(arrays).to_bytes(8, "little"))
+        for name, array in sorted(arrays.items()):
+            digest.update(repr((name, array.dtype.str, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 class SearchLog:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fl_deepcabac as dc
+from fl_deepcabac.experiments.baselines.nncodec import PYTHON_VARIABLE
 from fl_deepcabac.experiments.baselines.payload import PayloadReader
 from fl_deepcabac.experiments.model_baselines import (
     CODERS,
@@ -21,6 +22,7 @@ from fl_deepcabac.experiments.model_baselines import (
     entropy_bits,
     lloyd_points,
 )
+from fl_deepcabac.experiments.model_baselines.nncodec import NnCodecCoder
 from fl_deepcabac.models.search import search_points
 
 RNG = np.random.default_rng(11)
@@ -148,3 +150,24 @@ def test_baselines_are_searched_as_deepcabac_is(quantizer: Any) -> None:
     assert {n: (a.shape, a.dtype) for n, a in decoded.items()} == {
         n: (a.shape, a.dtype) for n, a in WEIGHTS.items()
     }
+
+
+def test_nncodec_is_searched_with_all_its_bytes(
+    python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PYTHON_VARIABLE, python)
+    # What the stand-in knows.
+    weights = {
+        "w": RNG.normal(0, 0.3, (3, 4)).astype(np.float32),
+        "b": RNG.normal(0, 0.3, 2).astype(np.float32),
+    }
+    coder = NnCodecCoder(weights, -60)
+    assert list(coder.rungs) == sorted(coder.rungs)
+    errors = []
+    for rung in (4, 30):
+        coded, decoded = coder.code(coder.rungs[rung], 0.0)
+        assert coded.n_bytes > 4 * 14
+        assert {n: a.shape for n, a in decoded.items()} == {n: a.shape for n, a in weights.items()}
+        errors.append(np.abs(decoded["w"] - weights["w"]).max())
+    assert errors[0] < errors[1] <= coder.rungs[30]
+    assert coder.name() != NnCodecCoder(WEIGHTS, -60).name()

@@ -13,7 +13,6 @@ References
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.container import container_bytes
 from fl_deepcabac.experiments.model_baselines.coders import encode, entropy_bits
 from fl_deepcabac.models.search_coder import ladder_of
+from fl_deepcabac.models.search_log import name_arrays
 from fl_deepcabac.models.steps import VECTOR_STEP, is_vector, model_steps
 from fl_deepcabac.schema import Schema
 
@@ -87,11 +87,7 @@ class BaselineCoder:
 
     def name(self) -> str:
         """Name what decides what a point is."""
-        digest = hashlib.blake2b(self.schema.to_json().encode(), digest_size=16)
-        for arrays in (self.weights, self.importance or {}):
-            for name in sorted(arrays):
-                digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-        return json.dumps([self.quantizer, digest.hexdigest()])
+        return json.dumps([self.quantizer, name_arrays(self.weights, self.importance or {})])
 
     def code(
         self, coarseness: float, price: float
