@@ -12,10 +12,12 @@ from fl_deepcabac.flower.client import deepcabac_mod
 from fl_deepcabac.flower.defaults import default_config
 from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.ledger import CommunicationLedger, RoundRecord, Totals, Transfer
+from fl_deepcabac.flower.records import IMPORTANCE_RECORD
 from fl_deepcabac.flower.server import DeepCABACStrategyMixin
 from fl_deepcabac.flower.wrapper import DeepCABACStrategy
 
 __all__ = [
+    "IMPORTANCE_RECORD",
     "Checkpoint",
     "CommunicationLedger",
     "DeepCABACStrategy",

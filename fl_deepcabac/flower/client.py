@@ -27,6 +27,7 @@ from fl_deepcabac.flower.records import (
     refuse_secure_aggregation,
     replace_record,
     settings_of,
+    take_importance,
     write_update,
 )
 from fl_deepcabac.flower.state import ClientSlots, Slot
@@ -47,6 +48,10 @@ def deepcabac_mod(
     Put it first in the list of mods, so that it sees the reply last: ``[deepcabac_mod,
     fixedclipping_mod]`` clips and then compresses. The app sees the message as it came, with the
     settings among its config.
+
+    An app that knows how much the error of each weight counts, such as by mean squared gradients of
+    its training, adds an ArrayRecord under `IMPORTANCE_RECORD` to its reply, with names and shapes
+    of some or all float tensors (``importance`` of `encode_update`). It does not travel.
 
     Parameters
     ----------
@@ -75,14 +80,17 @@ def deepcabac_mod(
     LevelRangeError
         If a weight moved by more steps than a level can count.
     ConfigError
-        If the settings are unreadable, or SecAgg+ is at work.
+        If the settings are unreadable, SecAgg+ is at work, or importance is given to a quantiser
+        that weighs no errors.
+    SchemaMismatchError, ImportanceError
+        If importance does not fit the weights, or is negative or not finite.
     DecodeError
         If the weights cannot be had from the copy of the model that this node keeps.
     """
     _restore_weights(msg, context)
     settings = _settings_for_us(msg)
     if settings is None:
-        return call_next(msg, context)
+        return _without_importance(call_next(msg, context))
     config, token = settings
     refuse_secure_aggregation(context.state)
 
@@ -92,6 +100,7 @@ def deepcabac_mod(
     reply = call_next(msg, context)
     if reply.has_error():
         return reply
+    reply.content, importance = take_importance(reply.content)
     records = reply.content.array_records
     if len(records) != 1:
         return _uncompressed(reply, f"expected one ArrayRecord in the reply, found {len(records)}")
@@ -103,7 +112,15 @@ def deepcabac_mod(
     before = {spec.name: reference[spec.name].numpy() for spec in schema.tensors}
     after = {spec.name: trained[spec.name].numpy() for spec in schema.tensors}
     slots = ClientSlots(context.state, context.run_id)
-    packet, seconds = _encode(before, after, schema=schema, config=config, slots=slots, token=token)
+    packet, seconds = _encode(
+        before,
+        after,
+        importance,
+        schema=schema,
+        config=config,
+        slots=slots,
+        token=token,
+    )
     record = write_update(packet, answers=msg.metadata, encode_seconds=seconds)
     reply.content = replace_record(reply.content, name, record)
     return reply
@@ -151,6 +168,13 @@ def _settings_for_us(msg: Message) -> tuple[CodecConfig, bytes] | None:
     return settings
 
 
+def _without_importance(reply: Message) -> Message:
+    """Take out what nobody asked for: the inner strategy expects one ArrayRecord."""
+    if reply.has_content():
+        reply.content, _ = take_importance(reply.content)
+    return reply
+
+
 def _mismatch(schema: Schema, trained: Mapping[str, Array]) -> str | None:
     """Say why the reply is no update of the weights received; None if it is."""
     names = {spec.name for spec in schema.tensors}
@@ -171,6 +195,7 @@ def _uncompressed(reply: Message, reason: str) -> Message:
 def _encode(
     received: dict[str, NDArray[Any]],
     trained: dict[str, NDArray[Any]],
+    importance: dict[str, NDArray[Any]] | None,
     *,
     schema: Schema,
     config: CodecConfig,
@@ -196,6 +221,7 @@ def _encode(
         config=config,
         state=base.state,
         residual=before,
+        importance=importance,
     )
     if config.error_feedback:
         carried = carry_residual(update, before, schema)

@@ -42,6 +42,7 @@ def encode_positive(
     config: CodecConfig,
     state: StreamState,
     residual: Residual,
+    importance: Arrays | None = None,
     on_grid: bool = False,
 ) -> EncodedUpdate:
     """Code an update so that positive scales and variances stay positive.
@@ -54,7 +55,7 @@ def encode_positive(
         The weights that the decoded update is added to.
     goal : mapping of str to ndarray
         The weights that the update leads to.
-    schema, config, state, residual, on_grid
+    schema, config, state, residual, importance, on_grid
         As for `encode_update`.
 
     Returns
@@ -81,6 +82,7 @@ def encode_positive(
             config=config,
             state=state,
             residual={**residual, **_sums(residual, added)},
+            importance=importance,
             on_grid=on_grid,
         )
         more = _missing(encoded, floors, start)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Metadata, RecordDict
+from numpy.typing import NDArray
 
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError, CorruptPacketError, TruncatedPacketError
 
 __all__ = [
     "FRESH_TOKEN",
+    "IMPORTANCE_RECORD",
     "NUMPY_STYPE",
     "PACKET_STYPE",
     "ParsedUpdate",
@@ -30,6 +32,7 @@ __all__ = [
     "refuse_secure_aggregation",
     "replace_record",
     "settings_of",
+    "take_importance",
     "write_settings",
     "write_update",
 ]
@@ -39,6 +42,9 @@ SETTINGS_KEY: Final = "fl-deepcabac"
 TOKEN_KEY: Final = "fl-deepcabac-state"
 # Eight zero bytes name no state: code against a fresh one.
 FRESH_TOKEN: Final = bytes(8)
+
+# What an app gives to the mod on its own node; it does not travel.
+IMPORTANCE_RECORD: Final = "fl-deepcabac-importance"
 
 PACKET_KEY: Final = "packet"
 PACKET_STYPE: Final = "fl_deepcabac.packet"
@@ -227,6 +233,26 @@ def replace_record(
 ) -> RecordDict:
     """Return the same content with one record put in, in its old place if it has one."""
     return RecordDict({**content, name: record})
+
+
+def take_importance(content: RecordDict) -> tuple[RecordDict, dict[str, NDArray[Any]] | None]:
+    """Take out of a reply what its app says of the importance of each weight.
+
+    Parameters
+    ----------
+    content : RecordDict
+        Of the app's reply. Not changed.
+
+    Returns
+    -------
+    tuple of (RecordDict, dict of str to ndarray, or None)
+        The content without the record `IMPORTANCE_RECORD`, and what was in it; None without one.
+    """
+    record = content.array_records.get(IMPORTANCE_RECORD)
+    if record is None:
+        return content, None
+    rest = {name: own for name, own in content.items() if name != IMPORTANCE_RECORD}
+    return RecordDict(rest), {name: array.numpy() for name, array in record.items()}
 
 
 def refuse_secure_aggregation(content: RecordDict) -> None:

@@ -25,13 +25,15 @@ from flwr.app import (
 from fl_deepcabac import (
     CodecConfig,
     ConfigError,
+    ImportanceError,
     NonFiniteError,
     Schema,
+    SchemaMismatchError,
     StreamState,
     decode_update,
     inspect_packet,
 )
-from fl_deepcabac.flower import deepcabac_mod
+from fl_deepcabac.flower import IMPORTANCE_RECORD, deepcabac_mod
 from fl_deepcabac.flower.records import (
     FRESH_TOKEN,
     MAX_ENCODE_SECONDS,
@@ -301,3 +303,53 @@ def test_encode_time_saturates() -> None:
     update = parse_update(RecordDict({"arrays": record}))
     assert update is not None
     assert update.encode_seconds == MAX_ENCODE_SECONDS
+
+
+def reply_to(importance: dict[str, Any] | None, config: CodecConfig | None) -> Message:
+    """Return what becomes of a reply whose weights moved a little, and of what they count."""
+    before = initial_arrays()
+    rng = np.random.default_rng(4)
+    after = {
+        name: (array + 0.7 * STEP * rng.normal(size=array.shape)).astype(array.dtype)
+        for name, array in arrays_of(before).items()
+    }
+    content = RecordDict({"arrays": record_of(after), "metrics": MetricRecord({"num-examples": 3})})
+    if importance is not None:
+        content[IMPORTANCE_RECORD] = record_of(importance)
+    message = train_message(before) if config is None else instructed(before, config)
+    return deepcabac_mod(message, new_context(), replying(content))
+
+
+def test_importance_of_the_app_weighs_errors_and_does_not_travel() -> None:
+    config = CodecConfig(step=STEP, rd_lambda=0.3)
+    counts = np.ones((24, 16))
+    counts[0] = 50.0
+    packets = []
+    for given in ({"fc.weight": counts}, None):
+        reply = reply_to(given, config)
+        assert set(reply.content) == {"arrays", "metrics"}
+        update = parse_update(reply.content)
+        assert update is not None
+        packets.append(update.packet)
+    assert packets[0] != packets[1]
+
+
+def test_importance_is_taken_out_where_nobody_compresses() -> None:
+    reply = reply_to({"anything": np.ones(3)}, None)
+    assert set(reply.content) == {"arrays", "metrics"}
+
+
+@pytest.mark.parametrize(
+    ("importance", "quantizer", "error"),
+    [
+        ({"no such tensor": np.ones(3)}, "rdoq", SchemaMismatchError),
+        ({"fc.bias": np.ones(3)}, "rdoq", SchemaMismatchError),
+        ({"fc.bias": -np.ones(24)}, "rdoq", ImportanceError),
+        ({"fc.bias": np.ones(24)}, "uniform", ConfigError),
+    ],
+)
+def test_importance_that_does_not_fit_is_an_error(
+    importance: dict[str, Any], quantizer: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        reply_to(importance, CodecConfig(step=STEP, quantizer=quantizer))
