@@ -12,11 +12,11 @@ go to docs/results/models.csv, and into the document between its lines <!-- tabl
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import os
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from paper_networks import NETWORKS, PaperNetwork, Sources
 from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.experiments.model_baselines import BaselineCoder
 from fl_deepcabac.experiments.model_baselines.nncodec import NnCodecCoder
-from fl_deepcabac.models import SearchPoint, search
+from fl_deepcabac.models import SearchError, SearchPoint, search
 from fl_deepcabac.models.search import search_points
 from fl_deepcabac.schema import Schema
 
@@ -64,7 +64,8 @@ class Row:
     seconds: float
 
 
-Found = tuple[SearchPoint, int, float, float | None]
+# The point taken, how many were tried and how long that took, accuracy before, entropy in bytes.
+Found = tuple[SearchPoint, int, float, float, float | None]
 
 
 def _deepcabac(method: Any, *, has_importance: bool) -> Callable[[PaperNetwork, Path], Found]:
@@ -73,7 +74,7 @@ def _deepcabac(method: Any, *, has_importance: bool) -> Callable[[PaperNetwork, 
         result = search(
             network.weights, network.accuracy, TOLERANCE, method, importance=importance, log=log
         )
-        return result.point, len(result.points), result.accuracy_before, None
+        return *_tried(result.point, result.points), result.accuracy_before, None
 
     return run
 
@@ -87,7 +88,7 @@ def _baseline(quantizer: Any) -> Callable[[PaperNetwork, Path], Found]:
             coder, network.weights, network.accuracy, TOLERANCE, prices=prices, log=log
         )
         coded, _ = coder.code(point.coarseness, point.rd_lambda)
-        return point, len(points), before, coded.n_entropy_bytes
+        return *_tried(point, points), before, coded.n_entropy_bytes
 
     return run
 
@@ -99,13 +100,26 @@ def _nncodec(network: PaperNetwork, log: Path) -> Found:
         for price in NNCODEC_PRICES:
             own = log.with_name(f"{log.stem}{qp}-{price:g}.jsonl")
             coder = NnCodecCoder(network.weights, qp)
-            found.append(
-                search_points(
-                    coder, network.weights, network.accuracy, TOLERANCE, prices=(price,), log=own
+            # Some settings have nothing within the tolerance.
+            with contextlib.suppress(SearchError):
+                found.append(
+                    search_points(
+                        coder,
+                        network.weights,
+                        network.accuracy,
+                        TOLERANCE,
+                        prices=(price,),
+                        log=own,
+                    )
                 )
-            )
     point, _, before = min(found, key=lambda result: result[0].n_bytes)
-    return point, sum(len(points) for _, points, _ in found), before, None
+    points = tuple(point for _, points, _ in found for point in points)
+    return *_tried(point, points), before, None
+
+
+def _tried(point: SearchPoint, points: tuple[SearchPoint, ...]) -> tuple[SearchPoint, int, float]:
+    """Return the point, how many there are, and how long all took, in whatever process."""
+    return point, len(points), sum(other.seconds for other in points)
 
 
 METHODS: dict[str, Callable[[PaperNetwork, Path], Found]] = {
@@ -121,9 +135,10 @@ METHODS: dict[str, Callable[[PaperNetwork, Path], Found]] = {
 def make_row(name: str, method: str, sources: Sources) -> Row:
     """Search one network with one method."""
     network = NETWORKS[name](sources)
-    started = time.perf_counter()
     slug = re.sub(r"[^a-z0-9]+", "-", f"{name} {method}".lower())
-    point, n_points, before, n_entropy = METHODS[method](network, sources.out / f"{slug}.jsonl")
+    point, n_points, seconds, before, n_entropy = METHODS[method](
+        network, sources.out / f"{slug}.jsonl"
+    )
     schema = Schema.from_arrays(network.weights)
     matrices = [own for own in network.weights.values() if own.ndim > 1]
     return Row(
@@ -140,7 +155,7 @@ def make_row(name: str, method: str, sources: Sources) -> Row:
         coarseness=point.coarseness,
         rd_lambda=point.rd_lambda,
         n_points=n_points,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
 
 

@@ -118,12 +118,13 @@ def _lenet(
     """Train a LeNet, or find it trained."""
     train, test = _mnist(sources)
     path = sources.out / f"{name}.npz"
+    note = path.with_suffix(".txt")
     torch.manual_seed(0)
     model = build()
-    if not path.exists():
+    if not path.exists() or not note.exists() or note.read_text() != f"{plan}\n":
         train_sparse(model, train, plan, seed=0)
         write_arrays(path, {key: own.numpy() for key, own in model.state_dict().items()})
-        write_atomically(path.with_suffix(".txt"), f"{plan}\n".encode())
+        write_atomically(note, f"{plan}\n".encode())
     return PaperNetwork(model, read_arrays(path), test, train, len(train))
 
 

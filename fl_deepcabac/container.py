@@ -11,7 +11,7 @@ On the wire both sides know these; a file must carry them. All integers are litt
     12      8      length of the packet
     20      4      CRC-32 of the description (a packet has its own)
     24             description: one zstandard frame, which states its size, of a UTF-8 JSON object
-                   with "config", the settings that are not defaults, and "schema"
+                   with "config", the settings that are not usual, and "schema"
                    packet, to the end of the file
 
 Version 1 has the JSON as it is, with all settings; it is read, not written. Invariant: every byte
@@ -25,6 +25,7 @@ import struct
 import zlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -32,6 +33,7 @@ from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import (
     CorruptPacketError,
+    LimitExceededError,
     TruncatedPacketError,
     UnsupportedVersionError,
 )
@@ -52,6 +54,16 @@ _MAGIC = b"DCBC"
 # Of the JSON: some hundred thousand tensors.
 MAX_DESCRIPTION_BYTES = 2**24
 _ZSTD_LEVEL = 19
+# What version 2 leaves out, whatever the defaults of a later package are.
+_USUAL = {
+    "quantizer": "rdoq",
+    "rd_lambda": 0.13,
+    "dead_zone": 0.6,
+    "allocation": "size",
+    "step_overrides": (),
+    "error_feedback": True,
+    "threads": 1,
+}
 _HEADER = struct.Struct("<4sB3sIQI")
 
 
@@ -109,17 +121,27 @@ def container_bytes(packet: bytes, schema: Schema, config: CodecConfig) -> bytes
     Returns
     -------
     bytes
+
+    Raises
+    ------
+    LimitExceededError
+        If names and shapes take more than `MAX_DESCRIPTION_BYTES`.
     """
-    defaults = asdict(CodecConfig())
-    settings = {name: value for name, value in asdict(config).items() if value != defaults[name]}
-    if config.relative_step is None:
-        # What a default config has, too: only a rate beside it says otherwise.
-        settings.pop("relative_step", None)
+    # Without rates: those of a config are told by their being there.
+    settings = {
+        name: value
+        for name, value in asdict(config).items()
+        if value is not None and value != _USUAL.get(name)
+    }
     text = json.dumps(
         {"config": settings, "schema": json.loads(schema.to_json())},
         sort_keys=True,
         separators=(",", ":"),
     )
+    if len(text) > MAX_DESCRIPTION_BYTES:
+        raise LimitExceededError(
+            "container description", limit=MAX_DESCRIPTION_BYTES, requested=len(text)
+        )
     description = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(text.encode())
     header = _HEADER.pack(
         _MAGIC,
@@ -190,16 +212,16 @@ def parse_container(content: bytes) -> tuple[bytes, Schema, CodecConfig]:
             section="container description",
             offset=_HEADER.size,
         )
-    schema, config = _parse_description(description)
+    schema, config = _parse_description(description, _USUAL if version > 1 else {})
     return content[packet_start:], schema, config
 
 
-def _parse_description(description: bytes) -> tuple[Schema, CodecConfig]:
+def _parse_description(description: bytes, usual: dict[str, Any]) -> tuple[Schema, CodecConfig]:
     """Read schema and settings; the CRC has matched, so a fault here is the writer's."""
     try:
         values = json.loads(description)
         schema = Schema.from_json(json.dumps(values["schema"]))
-        config = CodecConfig.from_json(json.dumps(values["config"]))
+        config = CodecConfig.from_json(json.dumps(usual | values["config"]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CorruptPacketError(
             "container description", _HEADER.size, expected="schema and config", found=error

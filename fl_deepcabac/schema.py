@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,8 @@ EXACT_DTYPES = frozenset(
 FOREIGN_DTYPES = ("void", "bfloat16", "float8")
 # One stream codes its weights in one flat vector with 32-bit positions (spec 9).
 MAX_ELEMENTS = 2**31 - 1
+# Of those that are at fault, in a message.
+SHOWN_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ class TensorSpec:
     dtype: str
 
     def __post_init__(self) -> None:
+        try:
+            self.name.encode()
+        except UnicodeEncodeError:
+            raise SchemaMismatchError(
+                f"tensor {self.name!r}: expected a name that is text, found half a surrogate pair"
+            ) from None
         if self.dtype not in LEVEL_DTYPES | EXACT_DTYPES:
             known = ", ".join(sorted(LEVEL_DTYPES | EXACT_DTYPES))
             hint = ""
@@ -116,7 +125,7 @@ class Schema:
     def __post_init__(self) -> None:
         names = [spec.name for spec in self.tensors]
         if len(set(names)) != len(names):
-            repeated = sorted({name for name in names if names.count(name) > 1})
+            repeated = sorted(name for name, n in Counter(names).items() if n > 1)[:SHOWN_NAMES]
             raise SchemaMismatchError(f"schema: expected unique names, found {repeated} repeated")
         if self.n_elements > MAX_ELEMENTS:
             raise SchemaMismatchError(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fl_deepcabac import (
     CodecConfig,
@@ -122,7 +123,9 @@ def decompress_file(arguments: argparse.Namespace, console: Console) -> None:
     )
 
 
-def inspect_file(arguments: argparse.Namespace, console: Console) -> None:
+def inspect_file(
+    arguments: argparse.Namespace, console: Console, *, shows_config: bool = True
+) -> None:
     """Show the header of a packet, and what each tensor takes where that can be known.
 
     Parameters
@@ -131,6 +134,8 @@ def inspect_file(arguments: argparse.Namespace, console: Console) -> None:
         `packet`, `like` and `json`.
     console : Console
         For the tables or the JSON.
+    shows_config : bool
+        Whether settings in the file are shown, too.
     """
     content = arguments.packet.read_bytes()
     schema, config = None, None
@@ -139,12 +144,13 @@ def inspect_file(arguments: argparse.Namespace, console: Console) -> None:
     elif arguments.like is not None:
         schema = Schema.from_arrays(read_arrays(arguments.like))
     header = inspect_packet(content)
+    shown = config if shows_config else None
     report = _decode_report(content, header, schema, config)
     if arguments.json:
-        described = _describe(header, schema, config, report)
+        described = _describe(header, schema, shown, report)
         console.print_json(json.dumps(described), indent=2, highlight=console.is_terminal)
         return
-    console.print(_header_table(arguments.packet, header, config))
+    console.print(_header_table(arguments.packet, header, shown))
     if report is not None and schema is not None:
         console.print(_tensor_table(report, schema))
     elif not header.is_fresh:
@@ -216,7 +222,7 @@ def _tensor_table(report: UpdateReport, schema: Schema) -> Table:
         table.add_column(title, justify="right")
     for tensor, spec in zip(report.tensors, schema.tensors, strict=True):
         table.add_row(
-            tensor.name,
+            Text(tensor.name),
             " x ".join(map(str, spec.shape)) or "scalar",
             spec.dtype,
             f"{tensor.n_bytes:,}",

@@ -62,7 +62,7 @@ def _add_compress(actions: Any) -> None:
         metavar="K",
         help="step in RMS of each matrix; 0.25 if unset",
     )
-    rates.add_argument("--target-bytes", type=integer, metavar="N", help="most bytes of the packet")
+    rates.add_argument("--target-bytes", type=integer, metavar="N", help="most bytes of the file")
     rates.add_argument(
         "--search", metavar="MODULE:FUNCTION", help="find the smallest file of the same accuracy"
     )
@@ -92,13 +92,22 @@ def _add_compress(actions: Any) -> None:
     parser.add_argument("--threads", type=integer, default=1, metavar="N", help="at most so many")
     found = parser.add_argument_group("with --search")
     found.add_argument(
-        "--method", type=one_of(METHODS), default="dc-v2", metavar="NAME", help=listed(METHODS)
+        "--method",
+        type=one_of(METHODS),
+        metavar="NAME",
+        help=f"{listed(METHODS)}; dc-v2 if unset, dc-v1 needs --importance",
     )
     found.add_argument(
-        "--tolerance", type=number, default=0.1, metavar="P",
+        "--tolerance", type=number, metavar="P",
         help="points of accuracy that may be lost; 0.1 if unset",
     )  # fmt: skip
-    found.add_argument("--jobs", type=integer, default=1, metavar="N", help="evaluations at a time")
+    found.add_argument(
+        "--jobs",
+        type=integer,
+        metavar="N",
+        help="evaluations at a time, on threads; 1 if unset, as it must be for a function that "
+        "puts all weights into one model",
+    )
     found.add_argument(
         "--log", type=Path, metavar="FILE", help="keep evaluations there, and go on from them"
     )

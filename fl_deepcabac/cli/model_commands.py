@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -26,6 +25,7 @@ from fl_deepcabac.cli.array_files import (
     write_arrays,
 )
 from fl_deepcabac.cli.file_commands import inspect_file
+from fl_deepcabac.cli.judging import judge_named
 from fl_deepcabac.errors import DeepCabacError
 from fl_deepcabac.models import (
     CompressedModel,
@@ -40,8 +40,14 @@ from fl_deepcabac.models.compressed import DEFAULT_CONFIG
 __all__ = ["model"]
 
 
-class FunctionNameError(DeepCabacError, ValueError):
-    """A function to evaluate with is not where its name says."""
+# Options that mean something with --search alone.
+_OF_SEARCH = ("method", "tolerance", "jobs", "log")
+DEFAULT_METHOD: Literal["dc-v2"] = "dc-v2"
+DEFAULT_TOLERANCE = 0.1
+
+
+class OptionError(DeepCabacError, ValueError):
+    """An option cannot be had beside the others."""
 
 
 def model(arguments: argparse.Namespace, console: Console) -> None:
@@ -59,6 +65,8 @@ def model(arguments: argparse.Namespace, console: Console) -> None:
 def _compress(arguments: argparse.Namespace, console: Console) -> None:
     refuse_array_name(arguments.target)
     require_other_file(arguments.source, arguments.target)
+    _require_folder(arguments.target)
+    _refuse_idle(arguments)
     weights = read_arrays(arguments.source)
     importance = None if arguments.importance is None else read_arrays(arguments.importance)
     config = _config_of(arguments)
@@ -66,31 +74,62 @@ def _compress(arguments: argparse.Namespace, console: Console) -> None:
         compressed = compress_model(
             weights, config, importance=importance, vector_step=arguments.vector_step
         )
-        compressed.save(arguments.target)
     else:
-        evaluate = find_function(arguments.search)
-        with _progress() as on_point:
-            result = search(
-                weights,
-                evaluate,
-                arguments.tolerance,
-                arguments.method,
-                importance=importance,
-                config=config,
-                vector_step=arguments.vector_step,
-                jobs=arguments.jobs,
-                log=arguments.log,
-                on_point=on_point,
-            )
-        compressed = result.model
-        compressed.save(arguments.target)
-        _show_search(result, arguments.method, console)
+        compressed = _search(arguments, weights, importance, config, console)
+    compressed.save(arguments.target)
     _say(
         console,
         f"{arguments.target}: {compressed.n_bytes:,} bytes for {compressed.schema.raw_bytes:,} in "
         f"{len(compressed.schema.tensors)} tensors, ratio {compressed.ratio:.1f}, "
         f"{compressed.bits_per_weight:.3f} bits per weight",
     )
+
+
+def _search(
+    arguments: argparse.Namespace,
+    weights: dict[str, Any],
+    importance: dict[str, Any] | None,
+    config: CodecConfig,
+    console: Console,
+) -> CompressedModel:
+    """Return the smallest model within the tolerance."""
+    method = arguments.method or DEFAULT_METHOD
+    if arguments.log is not None:
+        _require_folder(arguments.log)
+        for other in (arguments.source, arguments.target):
+            if arguments.log.absolute() == other.absolute():
+                raise OptionError(f"--log: expected another file than {other}, found the same one")
+    with judge_named(arguments.search) as evaluate, _progress() as on_point:
+        result = search(
+            weights,
+            evaluate,
+            DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance,
+            method,
+            importance=importance,
+            config=config,
+            vector_step=arguments.vector_step,
+            jobs=1 if arguments.jobs is None else arguments.jobs,
+            log=arguments.log,
+            on_point=on_point,
+        )
+    _show_search(result, method, console)
+    return result.model
+
+
+def _require_folder(path: Path) -> None:
+    """Find out before hours of work whether a file can be written there."""
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OptionError(f"{path}: expected a folder that can be written to, found none")
+
+
+def _refuse_idle(arguments: argparse.Namespace) -> None:
+    """Refuse options that would change nothing."""
+    given = [name for name in _OF_SEARCH if getattr(arguments, name) is not None]
+    if arguments.search is None and given:
+        raise OptionError(f"--{given[0]}: expected --search beside it, found none")
+    if arguments.search is not None and arguments.rd_lambda is not None:
+        raise OptionError("--rd-lambda: expected none beside --search, which finds it")
 
 
 def _config_of(arguments: argparse.Namespace) -> CodecConfig:
@@ -107,39 +146,6 @@ def _config_of(arguments: argparse.Namespace) -> CodecConfig:
         if getattr(arguments, name) is not None:
             others[name] = getattr(arguments, name)
     return replace(CodecConfig(**others), **{"relative_step": None, **rates})
-
-
-def find_function(name: str) -> Callable[..., float]:
-    """Return the function that ``module:function`` names.
-
-    Parameters
-    ----------
-    name : str
-        The module is looked for in the current folder, too.
-
-    Raises
-    ------
-    FunctionNameError
-        If there is none.
-    """
-    module_name, _, function_name = name.removeprefix("python:").partition(":")
-    if not module_name or not function_name:
-        raise FunctionNameError(f"--search: expected MODULE:FUNCTION, found {name!r}")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise FunctionNameError(
-            f"--search: expected a module {module_name!r} that can be imported, found: {error}"
-        ) from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise FunctionNameError(
-            f"--search: expected a function {function_name!r} in {module_name!r}, found none"
-        )
-    return function  # type: ignore[no-any-return] # what it returns is checked by the search
 
 
 @contextmanager
@@ -199,7 +205,8 @@ def _decompress(arguments: argparse.Namespace, console: Console) -> None:
 
 def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     arguments.like = None
-    inspect_file(arguments, console)
+    # How steps came about is not all in a file; the steps themselves are shown.
+    inspect_file(arguments, console, shows_config=False)
 
 
 def _say(console: Console, line: str) -> None:

@@ -58,12 +58,23 @@ def read_torch(path: Path) -> dict[str, NDArray[Any]]:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
     ):
         raise TorchFileError(f"expected tensors by name, found {_described(loaded)}")
-    return {name: _to_numpy(value) for name, value in loaded.items()}
+    return {name: _to_numpy(name, value) for name, value in loaded.items()}
 
 
-def _to_numpy(value: torch.Tensor) -> NDArray[Any]:
+def _to_numpy(name: str, value: torch.Tensor) -> NDArray[Any]:
     """Return a tensor as an array; dtypes that NumPy lacks widened."""
-    dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
+    try:
+        return _array_of(value.detach())
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TorchFileError(
+            f"tensor {name!r}: expected values that NumPy can hold, found {value.dtype}: {reason}"
+        ) from None
+
+
+def _array_of(value: torch.Tensor) -> NDArray[Any]:
+    dense = value if value.layout is torch.strided else value.to_dense()
+    dense = dense.resolve_conj().resolve_neg()
     is_foreign = dense.dtype == torch.bfloat16 or "float8" in str(dense.dtype)
     return np.ascontiguousarray((dense.float() if is_foreign else dense).numpy())
 

@@ -50,8 +50,9 @@ def deepcabac_mod(
     settings among its config.
 
     An app that knows how much the error of each weight counts, such as by mean squared gradients of
-    its training, adds an ArrayRecord under `IMPORTANCE_RECORD` to its reply, with names and shapes
-    of some or all float tensors (``importance`` of `encode_update`). It does not travel.
+    its training, leaves an ArrayRecord in ``context.state[IMPORTANCE_RECORD]``, with names and
+    shapes of some or all float tensors (``importance`` of `encode_update`). It does not travel, and
+    is taken out again.
 
     Parameters
     ----------
@@ -90,17 +91,18 @@ def deepcabac_mod(
     _restore_weights(msg, context)
     settings = _settings_for_us(msg)
     if settings is None:
-        return _without_importance(call_next(msg, context))
+        return call_next(msg, context)
     config, token = settings
     refuse_secure_aggregation(context.state)
 
     # The app may empty the record to save memory; these are its Arrays, not copies of them.
     [received] = msg.content.array_records.values()
     reference = dict(received)
+    take_importance(context.state)
     reply = call_next(msg, context)
+    importance = take_importance(context.state)
     if reply.has_error():
         return reply
-    reply.content, importance = take_importance(reply.content)
     records = reply.content.array_records
     if len(records) != 1:
         return _uncompressed(reply, f"expected one ArrayRecord in the reply, found {len(records)}")
@@ -112,6 +114,10 @@ def deepcabac_mod(
     before = {spec.name: reference[spec.name].numpy() for spec in schema.tensors}
     after = {spec.name: trained[spec.name].numpy() for spec in schema.tensors}
     slots = ClientSlots(context.state, context.run_id)
+    if importance is not None:
+        # Exact tensors have no errors to weigh.
+        exact = {spec.name for spec in schema.exact_tensors}
+        importance = {name: own for name, own in importance.items() if name not in exact}
     packet, seconds = _encode(
         before,
         after,
@@ -166,13 +172,6 @@ def _settings_for_us(msg: Message) -> tuple[CodecConfig, bytes] | None:
         )
         return None
     return settings
-
-
-def _without_importance(reply: Message) -> Message:
-    """Take out what nobody asked for: the inner strategy expects one ArrayRecord."""
-    if reply.has_content():
-        reply.content, _ = take_importance(reply.content)
-    return reply
 
 
 def _mismatch(schema: Schema, trained: Mapping[str, Array]) -> str | None:

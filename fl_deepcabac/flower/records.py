@@ -43,7 +43,7 @@ TOKEN_KEY: Final = "fl-deepcabac-state"
 # Eight zero bytes name no state: code against a fresh one.
 FRESH_TOKEN: Final = bytes(8)
 
-# What an app gives to the mod on its own node; it does not travel.
+# What an app leaves for the mod in its context's state; it does not travel.
 IMPORTANCE_RECORD: Final = "fl-deepcabac-importance"
 
 PACKET_KEY: Final = "packet"
@@ -235,24 +235,24 @@ def replace_record(
     return RecordDict({**content, name: record})
 
 
-def take_importance(content: RecordDict) -> tuple[RecordDict, dict[str, NDArray[Any]] | None]:
-    """Take out of a reply what its app says of the importance of each weight.
+def take_importance(state: RecordDict) -> dict[str, NDArray[Any]] | None:
+    """Take out of a context's state what the app left there of the importance of each weight.
 
     Parameters
     ----------
-    content : RecordDict
-        Of the app's reply. Not changed.
+    state : RecordDict
+        Loses the record `IMPORTANCE_RECORD`, which is of one update only.
 
     Returns
     -------
-    tuple of (RecordDict, dict of str to ndarray, or None)
-        The content without the record `IMPORTANCE_RECORD`, and what was in it; None without one.
+    dict of str to ndarray, or None
+        None without one.
     """
-    record = content.array_records.get(IMPORTANCE_RECORD)
+    record = state.array_records.get(IMPORTANCE_RECORD)
     if record is None:
-        return content, None
-    rest = {name: own for name, own in content.items() if name != IMPORTANCE_RECORD}
-    return RecordDict(rest), {name: array.numpy() for name, array in record.items()}
+        return None
+    del state[IMPORTANCE_RECORD]
+    return {name: array.numpy() for name, array in record.items()}
 
 
 def refuse_secure_aggregation(content: RecordDict) -> None:

@@ -21,8 +21,9 @@ from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.codec import EncodedUpdate, decode_update, encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.container import container_bytes, parse_container
-from fl_deepcabac.errors import LimitExceededError
+from fl_deepcabac.errors import BudgetError, LimitExceededError
 from fl_deepcabac.models.steps import VECTOR_STEP, model_steps
+from fl_deepcabac.rate import budget_of
 from fl_deepcabac.report import UpdateReport
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
@@ -144,7 +145,8 @@ def compress_model(
         Named tensors, as a state dict has them; floats must be finite. Integers, booleans and
         0-d tensors are kept exactly.
     config : CodecConfig
-        Its step, or relative step, is that of matrices; or a target, which all tensors share.
+        Its step, or relative step, is that of matrices; or a target for the whole file, which all
+        tensors share.
     importance : mapping of str to ndarray, optional
         What the squared error of each weight counts within its tensor, as for `encode_update`.
     vector_step : float
@@ -169,10 +171,22 @@ def compress_model(
     True
     """
     schema = Schema.from_arrays(weights)
-    is_by_target = config.step is None and config.relative_step is None
-    given = None if is_by_target else model_steps(weights, schema, config, vector_step=vector_step)
-    encoded = encode_model(weights, schema, config, importance=importance, given=given)
+    given, within = None, config
+    if config.step is None and config.relative_step is None:
+        within = _within_file(config, schema)
+    else:
+        given = model_steps(weights, schema, config, vector_step=vector_step)
+    encoded = encode_model(weights, schema, within, importance=importance, given=given)
     return CompressedModel(encoded.packet, schema, config, encoded.report)
+
+
+def _within_file(config: CodecConfig, schema: Schema) -> CodecConfig:
+    """Return the target of a file as that of the packet in it."""
+    head = CompressedModel(b"", schema, config).n_bytes
+    n_bytes = budget_of(config, schema)
+    if n_bytes is None or n_bytes <= head:
+        raise BudgetError(budget=n_bytes or 0, needed=head + 1)
+    return replace(config, target_bits_per_weight=None, target_bytes=n_bytes - head)
 
 
 def encode_model(

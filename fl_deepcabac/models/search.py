@@ -9,12 +9,17 @@ is tried depends on the accuracies alone, not on the number of jobs nor on where
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+
+from fl_deepcabac import __version__
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.models.compressed import DEFAULT_CONFIG
@@ -36,8 +41,10 @@ Evaluate = Callable[[Arrays], float]
 
 # Factors by which the best price is refined, one after the other.
 REFINEMENTS: Final = (2.0, 2.0, 2**0.5)
-# Rungs beyond the last boundary that are tried in the end.
-BEYOND: Final = 3
+# Rungs beyond the last boundary that are tried in the end; many where there is one price, so that
+# one method has about as many chances to be lucky as another.
+BEYOND, FAR_BEYOND = 3, 32
+PER_CENT: Final = 100
 
 
 def search(  # noqa: PLR0913 (settings of one search, given by name)
@@ -60,8 +67,8 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
     weights : mapping of str to ndarray
         Of the trained model.
     evaluate : callable
-        From weights, which it may keep or change, to accuracy in per cent. Called from several
-        threads at once where there are several jobs. Equal weights must have equal accuracies.
+        From weights, which it may keep or change, to accuracy in per cent. Equal weights must have
+        equal accuracies.
     tolerance : float
         How much accuracy may be lost. Unit: points of a per cent.
     method : {"dc-v1", "dc-v2"}
@@ -76,7 +83,8 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
     vector_step : float
         As for `compress_model`.
     jobs : int
-        How many prices are followed at a time.
+        How many prices are followed at a time. From 2 on, several threads call `evaluate` at once:
+        it must not share one model between calls. What was chosen is judged again, alone.
     log : Path or str, optional
         A file that keeps every evaluation; a search that finds it goes on from it.
     on_point : callable, optional
@@ -89,7 +97,8 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
     Raises
     ------
     SearchError
-        If nothing is within the tolerance, an accuracy is no number, or the log is another's.
+        If nothing is within the tolerance, an accuracy is no number in per cent, the log is of
+        another search, or what was chosen is judged otherwise the second time.
     ConfigError, SchemaMismatchError, NonFiniteError, ImportanceError
         If the arguments cannot be used.
 
@@ -101,6 +110,8 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
     ----------
     .. [1] S. Wiedemann et al., "DeepCABAC", IEEE J. Sel. Topics Signal Process. 14(4), 2020.
     """
+    if type(jobs) is not int or jobs < 1:
+        raise ConfigError("jobs", expected="a whole number of at least 1", found=jobs)
     schema = Schema.from_arrays(weights)
     coder = SearchCoder.of(weights, schema, config, method, importance or {}, vector_step)
     point, points, before = search_points(
@@ -145,22 +156,14 @@ def search_points(
     """
     if not math.isfinite(tolerance) or tolerance < 0:
         raise ConfigError("tolerance", expected="a number of at least 0", found=tolerance)
-
-    def judge(arrays: Arrays) -> float:
-        accuracy = float(evaluate(arrays))
-        if not math.isfinite(accuracy):
-            raise SearchError(f"accuracy: expected a number in per cent, found {accuracy}")
-        return accuracy
-
-    kept = SearchLog(log, coder.name(), lambda: judge(dict(weights)))
+    judge = _Judge(evaluate)
+    subject = json.dumps([coder.name(), __version__, judge.name])
+    kept = SearchLog(log, subject, lambda: judge(dict(weights)))
     trials = Trials(coder, judge, kept, on_point or (lambda _: None), tolerance)
-    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        try:
-            _follow(trials, prices, pool)
-        except BaseException:
-            # After Ctrl-C or a failure, only evaluations at hand are waited for.
-            trials.stop()
-            raise
+    try:
+        _follow(trials, prices, jobs)
+    except CancelledError:
+        raise trials.failure or SearchError("search: expected an end, found none") from None
     best = trials.best()
     if best is None:
         closest = max(kept.points, key=lambda point: point.accuracy)
@@ -168,22 +171,85 @@ def search_points(
             f"expected an accuracy of {kept.accuracy_before:.2f} - {tolerance:g} per cent, found "
             f"{closest.accuracy:.2f} at most"
         )
+    _check(coder, best, judge)
     return best, trials.tried(), kept.accuracy_before
 
 
-def _follow(trials: Trials, first: Sequence[float], pool: ThreadPoolExecutor) -> None:
+class _Judge:
+    """The user's function, given arrays of its own, and believed only where it says per cents."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+        kind = evaluate if hasattr(evaluate, "__qualname__") else type(evaluate)
+        self.name = f"{kind.__module__}:{kind.__qualname__}"
+
+    def __call__(self, arrays: Arrays) -> float:
+        found = self._evaluate({name: np.array(own) for name, own in arrays.items()})
+        try:
+            accuracy = float(found)
+        except (TypeError, ValueError):
+            accuracy = math.nan
+        # With parts of one, as other libraries have them, the tolerance would be a hundred times as
+        # wide.
+        if not 0 <= accuracy <= PER_CENT or 0 < accuracy <= 1:
+            raise SearchError(f"accuracy: expected a number in per cent, found {found!r}")
+        return accuracy
+
+
+def _check(coder: PointCoder, best: SearchPoint, judge: _Judge) -> None:
+    """Code and evaluate what was chosen once more, alone.
+
+    Raises
+    ------
+    SearchError
+        If it is another model than was logged, or is judged otherwise now.
+    """
+    model, decoded = coder.code(best.coarseness, best.rd_lambda)
+    if model.n_bytes != best.n_bytes:
+        raise SearchError(
+            f"log: expected {best.n_bytes} bytes for the model that was chosen, found "
+            f"{model.n_bytes}: name another file"
+        )
+    if (accuracy := judge(decoded)) != best.accuracy:
+        raise SearchError(
+            f"accuracy: expected {best.accuracy} for the model that was chosen, as before, found "
+            f"{accuracy}: equal weights must have equal accuracies, and several jobs need a "
+            "function that several threads can call at once"
+        )
+
+
+def _follow(trials: Trials, first: Sequence[float], jobs: int) -> None:
     """Find the boundaries of the first prices, then of prices round the best."""
+    if jobs == 1:
+        # In the caller's own thread.
+        _walk(trials, first, _do_all)
+        return
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        _walk(trials, first, lambda do, items: list(pool.map(do, items)))
+
+
+def _do_all(do: Callable[[Any], object], items: Iterable[Any]) -> None:
+    for item in items:
+        do(item)
+
+
+def _walk(
+    trials: Trials,
+    first: Sequence[float],
+    do_all: Callable[[Callable[[Any], object], Iterable[Any]], object],
+) -> None:
     middle = trials.n_rungs // 2
-    list(pool.map(lambda price: trials.boundary(price, middle), first))
-    for factor in REFINEMENTS if len(first) > 1 else ():
+    do_all(partial(trials.boundary, start=middle), first)
+    has_prices = len(first) > 1
+    for factor in REFINEMENTS if has_prices else ():
         best = trials.best()
         if best is None:
             return
         rung = trials.rung_of(best)
         near = (best.rd_lambda / factor, best.rd_lambda * factor)
-        list(pool.map(lambda price, rung=rung: trials.boundary(price, rung), near))
+        do_all(partial(trials.boundary, start=rung), near)
     best = trials.best()
     if best is not None:
-        rung = trials.rung_of(best)
-        beyond = range(rung + 1, min(rung + 1 + BEYOND, trials.n_rungs))
-        list(pool.map(lambda other: trials.at(other, best.rd_lambda), beyond))
+        rung, reach = trials.rung_of(best), BEYOND if has_prices else FAR_BEYOND
+        beyond = range(rung + 1, min(rung + 1 + reach, trials.n_rungs))
+        do_all(partial(trials.at, price=best.rd_lambda), beyond)

@@ -12,7 +12,14 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_deepcabac.arrays import flatten_values, level_slices
+from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, GivenSteps
+from fl_deepcabac.arrays import (
+    check_finite,
+    check_update,
+    flatten_importance,
+    flatten_values,
+    level_slices,
+)
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.models.compressed import CompressedModel, encode_model
@@ -60,7 +67,9 @@ def ladder_of(values: NDArray[np.float32], schema: Schema) -> tuple[float, ...]:
     squares = sum(float(np.sum(np.square(own, dtype=np.float64))) for own in matrices)
     scale = math.sqrt(squares / max(1, sum(own.size for own in matrices))) or 1.0
     n_rungs = (COARSEST_DOUBLINGS - FINEST_DOUBLINGS) * RUNGS_PER_DOUBLING + 1
-    return tuple(scale * 2 ** (FINEST_DOUBLINGS + i / RUNGS_PER_DOUBLING) for i in range(n_rungs))
+    steps = (scale * 2 ** (FINEST_DOUBLINGS + i / RUNGS_PER_DOUBLING) for i in range(n_rungs))
+    # Equal ones at the bounds of the format are one rung.
+    return tuple(dict.fromkeys(min(max(step, MIN_STEP), MAX_STEP) for step in steps))
 
 
 @dataclass(frozen=True)
@@ -96,9 +105,15 @@ class SearchCoder:
             raise ConfigError("method", expected="dc-v1 or dc-v2", found=method)
         if config.quantizer != "rdoq":
             raise ConfigError("quantizer", expected="rdoq for a search", found=config.quantizer)
-        steps = ladder_of(flatten_values(weights, schema), schema)
+        values = flatten_values(weights, schema)
+        check_finite(check_update(weights, schema), values, schema)
+        steps = ladder_of(values, schema)
         rungs = tuple(map(float, COARSENESSES)) if method == "dc-v1" else steps
-        return cls(weights, schema, config, method, importance, vector_step, rungs)
+        coder = cls(weights, schema, config, method, importance, vector_step, rungs)
+        # What is wrong with other arguments is wrong at every point.
+        flatten_importance(importance, schema)
+        coder.given(rungs[0], FIRST_PRICES[method][0])
+        return coder
 
     def name(self) -> str:
         """Name everything that decides what a point is."""
@@ -106,9 +121,8 @@ class SearchCoder:
         named = name_arrays(self.weights, self.importance)
         return json.dumps([self.method, named, settings, self.vector_step])
 
-    def code(self, coarseness: float, price: float) -> tuple[CompressedModel, Arrays]:
-        """Return the model at a point, and what it decodes to."""
-        config = self.config
+    def given(self, coarseness: float, price: float) -> tuple[GivenSteps, CodecConfig]:
+        """Return the steps and prices of a point, and the settings that come nearest to them."""
         if self.method == "dc-v1":
             given = coarseness_steps(
                 self.weights,
@@ -117,10 +131,22 @@ class SearchCoder:
                 price=price,
                 importance=self.importance,
                 vector_step=self.vector_step,
+                step_overrides=self.config.step_overrides,
             )
-        else:
-            config = replace(config, step=coarseness, relative_step=None, rd_lambda=price)
-            given = model_steps(self.weights, self.schema, config, vector_step=self.vector_step)
+            return given, self.config
+        config = replace(
+            self.config,
+            step=coarseness,
+            relative_step=None,
+            target_bytes=None,
+            target_bits_per_weight=None,
+            rd_lambda=price,
+        )
+        return model_steps(self.weights, self.schema, config, vector_step=self.vector_step), config
+
+    def code(self, coarseness: float, price: float) -> tuple[CompressedModel, Arrays]:
+        """Return the model at a point, and what it decodes to."""
+        given, config = self.given(coarseness, price)
         encoded = encode_model(
             self.weights, self.schema, config, importance=self.importance or None, given=given
         )

@@ -72,11 +72,8 @@ class Trials:
         self._asked: dict[tuple[float, float], SearchPoint] = {}
         # By what a packet decodes to: at coarse steps, several points decode alike.
         self._accuracies: dict[bytes, float] = {}
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        """Let no more points be evaluated: `at` raises `CancelledError` instead."""
-        self._is_stopped = True
+        # What the first evaluation raised that did not end well: no other begins after it.
+        self.failure: BaseException | None = None
 
     @property
     def n_rungs(self) -> int:
@@ -96,14 +93,15 @@ class Trials:
         coarseness = self._coder.rungs[rung]
         point = self._log.get(coarseness, price)
         if point is None:
-            if self._is_stopped:
+            if self.failure is not None:
                 raise CancelledError
             started = time.perf_counter()
             model, decoded = self._coder.code(coarseness, price)
             try:
                 accuracy = self._accuracy_of(decoded)
-            except BaseException:
-                self.stop()
+            except BaseException as error:
+                if self.failure is None:
+                    self.failure = error
                 raise
             seconds = time.perf_counter() - started
             point = SearchPoint(coarseness, price, model.n_bytes, accuracy, seconds)

@@ -8,7 +8,7 @@ matrices have. Invariant: every step is one of the format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = ["VECTOR_STEP", "coarseness_steps", "is_vector", "model_steps"]
 
 # Of vectors, in units of their root mean square: about seven bits a value.
 VECTOR_STEP: Final = 1 / 32
+FINEST_VECTOR_STEP, COARSEST_VECTOR_STEP = 2.0**-16, 16.0
 # Price of a bit in squared steps: nearly none, so that values are those nearest.
 VECTOR_PRICE: Final = 0.01
 # Positive values, as scales and variances are, stay positive: no step is wider than the least of
@@ -70,19 +71,20 @@ def model_steps(
     Raises
     ------
     ConfigError
-        If the config names a target instead, or a pattern of `step_overrides` matches no tensor.
+        If the config names a target instead, a pattern of `step_overrides` matches no tensor, or
+        the vectors' step is out of range.
     """
+    _check_vector_step(vector_step)
     if config.step is None and config.relative_step is None:
         expected = "a step or a relative step for models"
         raise ConfigError("target_bytes", expected=expected, found=config.target_bytes)
     values = flatten_values(weights, schema)
     of_matrices = allocate_steps(unit_steps(values, schema=schema, config=config), config=config)
-    absolute = CodecConfig(step=1.0, step_overrides=config.step_overrides)
-    factors = unit_steps(values, schema=schema, config=absolute)
+    factors = _factors(values, schema, config.step_overrides)
     steps, prices = {}, {}
     for i, (spec, place) in enumerate(level_slices(schema)):
         if is_vector(spec):
-            steps[spec.name] = _vector_step(values[place], vector_step * float(factors[i]))
+            steps[spec.name] = _vector_step(values[place], vector_step * factors[i])
             prices[spec.name] = min(VECTOR_PRICE, config.rd_lambda)
         else:
             steps[spec.name], prices[spec.name] = float(of_matrices[i]), config.rd_lambda
@@ -97,6 +99,7 @@ def coarseness_steps(
     price: float,
     importance: Weights,
     vector_step: float = VECTOR_STEP,
+    step_overrides: Mapping[str, float] | Iterable[tuple[str, float]] = (),
 ) -> GivenSteps:
     """Return the steps of DC-v1: by the largest weight and the least deviation of each tensor.
 
@@ -113,6 +116,8 @@ def coarseness_steps(
         Of the matrices: 1 / variance of each weight, as the paper's F.
     vector_step : float
         As for `model_steps`.
+    step_overrides : mapping of str to float, or iterable of pairs
+        As in `CodecConfig`.
 
     Returns
     -------
@@ -124,22 +129,27 @@ def coarseness_steps(
     Raises
     ------
     ConfigError
-        If the coarseness is out of range, or a matrix has no importance.
+        If the coarseness or the vectors' step is out of range, a matrix has no importance, or a
+        pattern matches no tensor.
     """
+    _check_vector_step(vector_step)
     if not 0 <= coarseness <= MAX_COARSENESS:
         expected = f"a number in [0, {MAX_COARSENESS}]"
         raise ConfigError("coarseness", expected=expected, found=coarseness)
     values = flatten_values(weights, schema)
+    factors = _factors(values, schema, step_overrides)
     steps, prices = {}, {}
-    for spec, place in level_slices(schema):
+    for (spec, place), factor in zip(level_slices(schema), factors, strict=True):
         own, name = values[place], spec.name
         if is_vector(spec):
-            steps[name], prices[name] = _vector_step(own, vector_step), VECTOR_PRICE
+            steps[name], prices[name] = _vector_step(own, vector_step * factor), VECTOR_PRICE
             continue
         if name not in importance:
             expected = f"importance of {name!r}, as of every matrix"
             raise ConfigError("importance", expected=expected, found=None)
-        steps[name], prices[name] = _coarse_step(own, importance[name], coarseness, price)
+        step, in_squared_steps = _coarse_step(own, importance[name], coarseness, price)
+        steps[name] = _within(step * factor)
+        prices[name] = min(in_squared_steps / factor**2, MAX_PRICE)
     return GivenSteps(steps, prices)
 
 
@@ -156,6 +166,22 @@ def _coarse_step(
     step = _within(2 * largest / (2 * largest / sigma + coarseness))
     in_squared_steps = price / (mean * step**2) if mean > 0 else MAX_PRICE
     return step, min(in_squared_steps, MAX_PRICE)
+
+
+def _check_vector_step(vector_step: float) -> None:
+    if not FINEST_VECTOR_STEP <= vector_step <= COARSEST_VECTOR_STEP:
+        expected = f"a number in [{FINEST_VECTOR_STEP:g}, {COARSEST_VECTOR_STEP:g}]"
+        raise ConfigError("vector_step", expected=expected, found=vector_step)
+
+
+def _factors(
+    values: NDArray[np.float32],
+    schema: Schema,
+    step_overrides: Mapping[str, float] | Iterable[tuple[str, float]],
+) -> list[float]:
+    """Return the factor on the step of each level-coded tensor."""
+    absolute = CodecConfig(step=1.0, step_overrides=step_overrides)
+    return [float(factor) for factor in unit_steps(values, schema=schema, config=absolute)]
 
 
 def _vector_step(own: NDArray[np.float32], part: float) -> float:

@@ -94,6 +94,24 @@ def test_other_content_is_named(tmp_path: Path, content: Any, found: str) -> Non
         read_torch(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.ones(3, device="meta"),
+    ],
+)
+def test_values_without_an_array_are_named(tmp_path: Path, value: torch.Tensor) -> None:
+    torch.save({"w": torch.ones(2), "odd": value}, tmp_path / "x.pt")
+    with pytest.raises(TorchFileError, match="odd"):
+        read_torch(tmp_path / "x.pt")
+
+
+def test_views_that_are_yet_to_be_computed_are(tmp_path: Path) -> None:
+    value = torch.tensor([1.0 + 2.0j]).conj().imag
+    torch.save({"w": value}, tmp_path / "x.pt")
+    np.testing.assert_array_equal(read_torch(tmp_path / "x.pt")["w"], [-2.0])
+
+
 @pytest.mark.parametrize("content", [b"", b"no torch", b"PK\x03\x04" + bytes(30)])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)

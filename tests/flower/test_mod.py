@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -305,38 +306,66 @@ def test_encode_time_saturates() -> None:
     assert update.encode_seconds == MAX_ENCODE_SECONDS
 
 
-def reply_to(importance: dict[str, Any] | None, config: CodecConfig | None) -> Message:
+def reply_to(
+    importance: dict[str, Any] | None, config: CodecConfig, *mods: Any
+) -> tuple[Message, Context]:
     """Return what becomes of a reply whose weights moved a little, and of what they count."""
-    before = initial_arrays()
+    before, context = initial_arrays(), new_context()
     rng = np.random.default_rng(4)
     after = {
         name: (array + 0.7 * STEP * rng.normal(size=array.shape)).astype(array.dtype)
         for name, array in arrays_of(before).items()
     }
-    content = RecordDict({"arrays": record_of(after), "metrics": MetricRecord({"num-examples": 3})})
-    if importance is not None:
-        content[IMPORTANCE_RECORD] = record_of(importance)
-    message = train_message(before) if config is None else instructed(before, config)
-    return deepcabac_mod(message, new_context(), replying(content))
+
+    def train(msg: Message, context: Context) -> Message:
+        if importance is not None:
+            context.state[IMPORTANCE_RECORD] = record_of(importance)
+        metrics = MetricRecord({"num-examples": 3})
+        content = RecordDict({"arrays": record_of(after), "metrics": metrics})
+        return Message(content, reply_to=msg)
+
+    call = train
+    for mod in mods:
+        call = partial(mod, call_next=call)
+    return deepcabac_mod(instructed(before, config), context, call), context
 
 
-def test_importance_of_the_app_weighs_errors_and_does_not_travel() -> None:
+def packet_of(reply: Message) -> bytes:
+    assert not reply.has_error()
+    assert set(reply.content) == {"arrays", "metrics"}
+    update = parse_update(reply.content)
+    assert update is not None
+    return update.packet
+
+
+def test_importance_of_the_app_weighs_errors_and_does_not_stay() -> None:
     config = CodecConfig(step=STEP, rd_lambda=0.3)
     counts = np.ones((24, 16))
     counts[0] = 50.0
-    packets = []
-    for given in ({"fc.weight": counts}, None):
-        reply = reply_to(given, config)
-        assert set(reply.content) == {"arrays", "metrics"}
-        update = parse_update(reply.content)
-        assert update is not None
-        packets.append(update.packet)
-    assert packets[0] != packets[1]
+    reply, context = reply_to({"fc.weight": counts}, config)
+    assert packet_of(reply) != packet_of(reply_to(None, config)[0])
+    assert IMPORTANCE_RECORD not in context.state
 
 
-def test_importance_is_taken_out_where_nobody_compresses() -> None:
-    reply = reply_to({"anything": np.ones(3)}, None)
-    assert set(reply.content) == {"arrays", "metrics"}
+def test_importance_left_by_an_earlier_update_is_not_used() -> None:
+    config = CodecConfig(step=STEP, rd_lambda=0.3)
+    before, context = initial_arrays(), new_context()
+    context.state[IMPORTANCE_RECORD] = record_of({"fc.weight": np.eye(24, 16)})
+    reply = deepcabac_mod(instructed(before, config), context, replying_arrays(moved(before)))
+    fresh = deepcabac_mod(instructed(before, config), new_context(), replying_arrays(moved(before)))
+    assert packet_of(reply) == packet_of(fresh)
+
+
+def test_importance_goes_with_mods_that_clip() -> None:
+    def clips(msg: Message, context: Context, call_next: Train) -> Message:
+        reply = call_next(msg, context)
+        [record] = reply.content.array_records.values()
+        assert set(record) == set(initial_arrays())
+        return reply
+
+    config = CodecConfig(step=STEP, rd_lambda=0.3)
+    given = {"fc.weight": np.eye(24, 16)}
+    assert packet_of(reply_to(given, config, clips)[0]) == packet_of(reply_to(given, config)[0])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,27 @@ WEIGHTS = {
 EVALUATE = """
 import numpy as np
 
-before = np.load("model.npz")
+with np.load("model.npz") as file:
+    before = dict(file)
 
 def accuracy(weights):
-    error = sum(np.square(weights[name] - before[name]).sum() for name in before.files)
+    error = sum(np.square(weights[name] - before[name]).sum() for name in before)
     return 95.0 - float(error)
 
 number = 7
+
+def percent(weights):
+    return accuracy(weights) / 100
+
+def nothing(weights):
+    return None
+
+def fails(weights):
+    raise OSError("no disk")
+
+def late(weights):
+    import beside
+    return beside.accuracy
 """
 
 
@@ -36,6 +51,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with a model and something that judges it; the current one."""
     np.savez(tmp_path / "model.npz", **WEIGHTS)
     (tmp_path / "judging.py").write_text(EVALUATE)
+    (tmp_path / "beside.py").write_text("accuracy = 77")
+    (tmp_path / "broken.py").write_text("def :")
+    sys.modules.pop("judging", None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -56,7 +74,9 @@ def test_model_is_compressed_and_restored(
         assert np.abs(back["fc.weight"] - WEIGHTS["fc.weight"]).max() < 0.06
     assert main(["model", "inspect", "m.dcbc", "--json"]) == 0
     described = json.loads(capsys.readouterr().out.partition("\n")[2])
-    assert described["config"]["step"] == 0.02
+    assert described["config"] is None
+    steps = {row["name"]: row["step"] for row in described["report"]["tensors"]}
+    assert steps["fc.weight"] == pytest.approx(0.02)
 
 
 def test_settings_reach_the_model(folder: Path) -> None:
@@ -96,6 +116,17 @@ def test_search_takes_the_smallest_within_the_tolerance(
     assert len((folder / "log.jsonl").read_text().splitlines()) == n_lines
 
 
+def test_module_beside_the_function_is_found_when_it_is_called() -> None:
+    assert main(["model", "compress", "model.npz", "m.dcbc", "--search", "judging:late"]) == 0
+
+
+def test_log_names_what_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    search = ["model", "compress", "model.npz", "m.dcbc", "--log", "log.jsonl", "--search"]
+    assert main([*search, "judging:accuracy"]) == 0
+    capsys.readouterr()
+    assert "the same weights with the same settings" in complaint(capsys, *search, "judging:late")
+
+
 @pytest.mark.parametrize(
     ("argv", "found"),
     [
@@ -105,6 +136,21 @@ def test_search_takes_the_smallest_within_the_tolerance(
         ("compress model.npz m.dcbc --search judging:f", "a function 'f' in 'judging', found none"),
         ("compress model.npz m.dcbc --search judging:number", "a function 'number' in 'judging'"),
         ("compress model.npz m.dcbc --search judging:accuracy --method dc-v1", "importance of 'fc"),
+        ("compress model.npz m.dcbc --search judging.py:accuracy", "a module, judging:accuracy,"),
+        ("compress model.npz m.dcbc --search ./judging.py:f", "a module, judging:f,"),
+        ("compress model.npz m.dcbc --search broken:f", "found SyntaxError: invalid syntax"),
+        ("compress model.npz m.dcbc --search judging:percent", "in per cent, found 0.95"),
+        ("compress model.npz m.dcbc --search judging:nothing", "in per cent, found None"),
+        ("compress model.npz m.dcbc --search judging:fails", "found OSError: no disk ("),
+        ("compress model.npz m.dcbc --search judging:fails --jobs 3", "found OSError: no disk ("),
+        ("compress model.npz m.dcbc --search judging:accuracy --jobs 0", "setting 'jobs'"),
+        ("compress model.npz m.dcbc --search judging:accuracy --log m.dcbc", "--log: expected ano"),
+        ("compress model.npz m.dcbc --search judging:accuracy --rd-lambda 1", "--rd-lambda: expec"),
+        ("compress model.npz m.dcbc --method dc-v1", "--method: expected --search beside it"),
+        ("compress model.npz m.dcbc --jobs 2", "--jobs: expected --search beside it"),
+        ("compress model.npz nowhere/m.dcbc", "expected a folder that can be written to"),
+        ("compress model.npz m.dcbc --vector-step 0", "setting 'vector_step'"),
+        ("compress model.npz m.dcbc --target-bytes 20", "budget"),
         ("compress model.npz m.dcbc --step 0.1 --relative-step 1", "not allowed with"),
         ("compress model.txt m.dcbc", "expected a name ending in one of .npz, .safetensors, .pt"),
         ("compress model.npz m.dcbc --step -1", "setting 'step'"),

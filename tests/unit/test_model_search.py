@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,11 @@ def test_interrupted_search_goes_on(tmp_path: Path) -> None:
     result = search(WEIGHTS, rest, 0.3, log=log, on_point=points.append)
     assert result.model.packet == expected.model.packet
     assert [p.n_bytes for p in result.points] == [p.n_bytes for p in expected.points]
-    assert rest.n_calls <= len(points) == len(result.points) - 7
+    # What was chosen is judged once more.
+    assert rest.n_calls - 1 <= len(points) == len(result.points) - 7
     again = Judge()
     assert search(WEIGHTS, again, 0.3, log=log).point == result.point
-    assert again.n_calls == 0
+    assert again.n_calls == 1
 
 
 def test_log_of_another_search_is_refused_and_kept(tmp_path: Path) -> None:
@@ -164,14 +166,97 @@ def test_search_that_finds_nothing_says_how_close_it_came() -> None:
         search(WEIGHTS, needs_all)
 
 
+def test_function_may_change_what_it_is_given() -> None:
+    def spoils(weights: Weights) -> float:
+        accuracy = Judge()(weights)
+        for array in weights.values():
+            array[...] = 9
+        return accuracy
+
+    before = {name: array.copy() for name, array in WEIGHTS.items()}
+    assert search(WEIGHTS, spoils, 0.3).model.packet == search(WEIGHTS, Judge(), 0.3).model.packet
+    for name, array in before.items():
+        np.testing.assert_array_equal(WEIGHTS[name], array)
+
+
+def test_function_that_shares_a_model_between_threads_is_found_out() -> None:
+    shared: Weights = {}
+
+    def shares(weights: Weights) -> float:
+        shared.update(weights)
+        time.sleep(0.002)
+        return Judge()(dict(shared))
+
+    def search_often() -> None:
+        for _ in range(5):
+            search(WEIGHTS, shares, 1.0, jobs=3)
+
+    with pytest.raises(SearchError, match="several threads can call at once"):
+        search_often()
+
+
+def test_log_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    search(WEIGHTS, Judge(), 0.3, log=log)
+    head, *lines = log.read_text().splitlines()
+    larger = [json.loads(line) for line in lines]
+    for line in larger:
+        line["n_bytes"] += 100
+    log.write_text("\n".join([head, *map(json.dumps, larger), ""]))
+    with pytest.raises(SearchError, match="name another file"):
+        search(WEIGHTS, Judge(), 0.3, log=log)
+
+
+def test_first_failure_is_what_is_raised_whatever_the_jobs() -> None:
+    calls = iter(range(99))
+
+    def fails(weights: Weights) -> float:
+        if next(calls) == 2:
+            raise ValueError("the data set is damaged")
+        time.sleep(0.01)
+        return Judge()(weights)
+
+    with pytest.raises(ValueError, match="the data set is damaged"):
+        search(WEIGHTS, fails, 0.3, jobs=3)
+
+
+@pytest.mark.parametrize("scale", [1e-27, 1e28])
+def test_weights_of_any_size_are_searched(scale: float) -> None:
+    weights = {name: (array * np.float32(scale)) for name, array in WEIGHTS.items()}
+
+    def accuracy(found: Weights) -> float:
+        return Judge()({name: array / np.float32(scale) for name, array in found.items()})
+
+    assert search(weights, accuracy, 1.0).point.accuracy >= 89.0
+
+
+def test_step_overrides_reach_both_methods() -> None:
+    config = dc.CodecConfig(profile="max", step_overrides={"a": 0.25})
+    for method in ("dc-v1", "dc-v2"):
+        plain, finer = (
+            search(WEIGHTS, Judge(), 0.3, method, importance=IMPORTANCE, config=given)  # type: ignore[arg-type]
+            for given in (dc.CodecConfig(profile="max"), config)
+        )
+        assert plain.model.packet != finer.model.packet
+        unmatched = dc.CodecConfig(step_overrides={"nothing": 0.5})
+        with pytest.raises(dc.ConfigError, match="step_overrides"):
+            search(WEIGHTS, Judge(), method=method, importance=IMPORTANCE, config=unmatched)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_searched_is_refused() -> None:
-    with pytest.raises(SearchError, match="a number in per cent, found nan"):
-        search(WEIGHTS, lambda _: float("nan"))
+    for found in (float("nan"), -1.0, 100.5, None, "95 %"):
+        with pytest.raises(SearchError, match=f"a number in per cent, found {found!r}"):
+            search(WEIGHTS, lambda _, found=found: found)
+    with pytest.raises(SearchError, match=r"found 0\.95"):
+        search(WEIGHTS, lambda _: 0.95)
+    with pytest.raises(dc.NonFiniteError):
+        search(WEIGHTS | {"a": np.full((3, 3), np.nan, np.float32)}, Judge())
     for settings in (
         {"method": "dc-v3"},
         {"tolerance": -1.0},
         {"config": dc.CodecConfig(quantizer="uniform")},
         {"method": "dc-v1"},
+        {"jobs": 0},
     ):
         with pytest.raises(dc.ConfigError):
             search(WEIGHTS, Judge(), **settings)  # type: ignore[arg-type]

@@ -92,7 +92,9 @@ def test_packet_of_a_stream_is_no_model() -> None:
 
 def test_budget_is_kept() -> None:
     model = compress_model(WEIGHTS, dc.CodecConfig(target_bytes=1500, profile="max"))
-    assert 1400 < len(model.packet) <= 1500
+    assert 1400 < model.n_bytes <= 1500
+    with pytest.raises(dc.BudgetError):
+        compress_model(WEIGHTS, dc.CodecConfig(target_bytes=100, profile="max"))
 
 
 def test_vectors_have_steps_of_their_own() -> None:
@@ -135,6 +137,31 @@ def test_relative_steps_follow_each_matrix() -> None:
     for name in ("conv.weight", "fc.weight"):
         scale = np.sqrt(np.mean(np.square(WEIGHTS[name])))
         assert steps[name] == pytest.approx(0.5 * scale, rel=0.1)
+
+
+@pytest.mark.parametrize("vector_step", [0.0, -1.0, float("nan"), 17.0])
+def test_vector_steps_are_positive_and_not_absurd(vector_step: float) -> None:
+    with pytest.raises(dc.ConfigError, match="vector_step"):
+        compress_model(WEIGHTS, CONFIG, vector_step=vector_step)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"n": np.array(3), "m": np.arange(4)},
+        {"b": np.linspace(-1, 1, 7).astype(np.float32)},
+        {"w": np.zeros((3, 4), np.float32), "b": np.zeros(3, np.float32)},
+        {"w": np.zeros((0, 4), np.float32)},
+        {"w": np.full((3, 4), 6e4, np.float16), "v": np.full((2, 2), 1e-30)},
+    ],
+)
+def test_models_of_any_kind_come_back(weights: Weights) -> None:
+    model = CompressedModel.from_bytes(compress_model(weights, dc.CodecConfig()).to_bytes())
+    found = decompress_model(model)
+    for name, array in weights.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        scale = np.abs(array).max(initial=0)
+        assert np.abs(found[name].astype(float) - array).max(initial=0) <= scale
 
 
 def importance() -> Weights:

@@ -30,6 +30,7 @@ __all__ = ["CODERS", "decode", "encode", "entropy_bits"]
 Symbols = NDArray[np.int64]
 _LENGTH_BITS: Final = 4
 _MOST_VARINT_BYTES: Final = 5
+_MOST_BITS: Final = 32
 
 
 def encode(symbols: Symbols, shape: tuple[int, int]) -> bytes:
@@ -139,6 +140,28 @@ def _read_bzip2(reader: PayloadReader, shape: tuple[int, int]) -> Symbols:
     return words.reshape(-1).view("<u4").astype(np.int64) + low
 
 
+def _write_plain(symbols: Symbols, shape: tuple[int, int]) -> bytes:
+    """Write the least symbol, the width that all need, and each in so many bits."""
+    del shape
+    low = int(symbols.min(initial=0))
+    width = int(symbols.max(initial=0) - low).bit_length()
+    bits = BitWriter()
+    if width:
+        bits.fields(symbols - low, width)
+    return bytes([width]) + write_varints(_zigzag(np.array([low]))) + bits.to_bytes()
+
+
+def _read_plain(reader: PayloadReader, shape: tuple[int, int]) -> Symbols:
+    n, width = shape[0] * shape[1], reader.take(1, "width")[0]
+    low = _unzigzag(_take_varint(reader, "least symbol"))
+    if width > _MOST_BITS:
+        reader.refuse("width", expected=f"at most {_MOST_BITS} bits", found=width)
+    bits = BitReader(reader.rest(), "symbols")
+    values = bits.fields(n, width) if width else np.zeros(n, np.int64)
+    bits.finish()
+    return values + low
+
+
 def _write_list(values: NDArray[np.integer[Any]]) -> bytes:
     """Write a table of the values that occur, and each in Huffman code, to whole bytes."""
     known, indices, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -192,4 +215,6 @@ CODERS: Final[dict[str, tuple[Writer, Reader]]] = {
     "Huffman": (_write_huffman, _read_huffman),
     "CSR-Huffman": (_write_csr, _read_csr),
     "bzip2": (_write_bzip2, _read_bzip2),
+    # Vectors are too short for a table.
+    "plain": (_write_plain, _read_plain),
 }

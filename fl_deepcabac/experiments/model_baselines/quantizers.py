@@ -19,9 +19,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
-from fl_deepcabac.arrays import flatten_importance, flatten_values, level_slices, unflatten_values
+from fl_deepcabac.arrays import (
+    flatten_importance,
+    flatten_values,
+    join_exact,
+    level_slices,
+    unflatten_values,
+)
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.container import container_bytes
 from fl_deepcabac.experiments.model_baselines.coders import encode, entropy_bits
@@ -36,8 +43,8 @@ Weights = Mapping[str, NDArray[np.generic]]
 Quantizer = Literal["uniform", "lloyd"]
 _FLOAT_BYTES: Final = 4
 _ITERATIONS: Final = 30
-# Points of Lloyd's algorithm reach as far as those of a uniform quantiser with its step.
-_MOST_POINTS: Final = 1024
+# Points on each side of the nearest that may be cheaper.
+_NEIGHBOURS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,12 @@ class BaselineCoder:
         head = len(container_bytes(b"", schema, CodecConfig(profile="max")))
         n_bytes, n_entropy_bytes = head, float(head)
         decoded: dict[str, NDArray[np.generic]] = {
-            spec.name: self.weights[spec.name] for spec in schema.exact_tensors
+            spec.name: np.array(self.weights[spec.name]) for spec in schema.exact_tensors
         }
-        n_exact = sum(spec.raw_bytes for spec in schema.exact_tensors)
+        exact = join_exact(self.weights, schema)
+        n_exact = min(len(exact), len(zstandard.ZstdCompressor(level=19).compress(exact)))
+        # All matrices of a uniform quantiser share one step.
+        n_bytes += _FLOAT_BYTES * (self.quantizer == "uniform")
         for spec, place in level_slices(schema):
             own, step = values[place], given.steps[spec.name]
             if self.quantizer == "uniform" or is_vector(spec):
@@ -115,9 +125,10 @@ class BaselineCoder:
                 chosen = points[symbols]
                 # What is nearest to zero is zero for the coders, which CSR leaves out.
                 symbols = symbols - int(np.abs(points).argmin())
-            coded = encode(symbols, spec.matrix_shape)
-            n_bytes += len(coded) + _FLOAT_BYTES * points.size
-            n_entropy_bytes += entropy_bits(symbols) / 8 + _FLOAT_BYTES * points.size
+            shares_step = self.quantizer == "uniform" and not is_vector(spec)
+            n_points = 0 if shares_step else _FLOAT_BYTES * points.size
+            n_bytes += len(encode(symbols, spec.matrix_shape)) + n_points
+            n_entropy_bytes += entropy_bits(symbols) / 8 + n_points
             decoded[spec.name] = unflatten_values(chosen.astype(np.float32), spec)
         coded_model = CodedBaseline(n_bytes + n_exact, n_entropy_bytes + n_exact)
         return coded_model, {spec.name: decoded[spec.name] for spec in schema.tensors}
@@ -144,7 +155,7 @@ def lloyd_points(
         Points, ascending, each of them used, and the index of each value's own.
     """
     wide, weights = values.astype(np.float64), importance.astype(np.float64)
-    reach = int(min(np.ceil(np.abs(wide).max(initial=0.0) / step), _MOST_POINTS // 2))
+    reach = int(np.ceil(np.abs(wide).max(initial=0.0) / step))
     points = step * np.arange(-reach, reach + 1, dtype=np.float64)
     bits = np.zeros(points.size)
     indices = np.full(wide.size, -1, np.int64)
@@ -173,10 +184,16 @@ def _cheapest(
     costs: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Return the point of least weight x squared error + cost for each value."""
+    last = points.size - 1
+    nearest = np.searchsorted((points[1:] + points[:-1]) / 2, values)
+    # Besides its neighbours only the point of the fewest bits can be worth a larger error.
+    candidates = [nearest + i for i in range(-_NEIGHBOURS, _NEIGHBOURS + 1)]
+    candidates.append(np.full(values.size, int(costs.argmin())))
     best = np.full(values.size, np.inf)
     chosen = np.zeros(values.size, np.int64)
-    for i, (point, cost) in enumerate(zip(points, costs, strict=True)):
-        total = weights * np.square(values - point) + cost
+    for candidate in candidates:
+        place = np.clip(candidate, 0, last)
+        total = weights * np.square(values - points[place]) + costs[place]
         is_less = total < best
-        best[is_less], chosen[is_less] = total[is_less], i
+        best[is_less], chosen[is_less] = total[is_less], place[is_less]
     return chosen
