@@ -43,7 +43,7 @@ Evaluate = Callable[[Arrays], float]
 REFINEMENTS: Final = (2.0, 2.0, 2**0.5)
 # Rungs beyond the last boundary that are tried in the end; many where there is one price, so that
 # one method has about as many chances to be lucky as another.
-BEYOND, FAR_BEYOND = 3, 32
+BEYOND, FAR_BEYOND = 16, 32
 PER_CENT: Final = 100
 
 

@@ -43,7 +43,7 @@ COARSENESSES: Final = tuple(
 )
 # Prices of a bit to begin with.
 FIRST_PRICES: Final[Mapping[str, tuple[float, ...]]] = {
-    "dc-v1": (0.01, 0.08, 0.64),
+    "dc-v1": (0.0005, 0.005, 0.05, 0.5),
     "dc-v2": (0.03, 0.12, 0.48),
 }
 
