@@ -140,3 +140,9 @@ def test_published_runs_are_added_and_replaced(
     for _ in range(2):
         published.add_runs("fashion-mnist", [tmp_path / "more.csv"])
         assert (tmp_path / "fashion-mnist.csv").read_text(encoding="utf-8") == whole
+
+
+def test_table_of_models_is_that_of_the_published_rows() -> None:
+    tables = module("model_tables")
+    assert tables.DOCUMENT.read_text(encoding="utf-8") == tables.document_text()
+    assert {network for network, _ in tables.read_rows()} <= set(tables.NETWORKS)
