@@ -145,7 +145,10 @@ def test_log_names_what_judged(capsys: pytest.CaptureFixture[str]) -> None:
         ("compress model.npz m.dcbc --search judging:fails --jobs 3", "found OSError: no disk ("),
         ("compress model.npz m.dcbc --search judging:accuracy --jobs 0", "setting 'jobs'"),
         ("compress model.npz m.dcbc --search judging:accuracy --log m.dcbc", "--log: expected ano"),
-        ("compress model.npz m.dcbc --search judging:accuracy --rd-lambda 1", "--rd-lambda: expec"),
+        (
+            "compress model.npz m.dcbc --search judging:accuracy --rd-lambda 1",
+            "--rd-lambda: expected none",
+        ),
         ("compress model.npz m.dcbc --method dc-v1", "--method: expected --search beside it"),
         ("compress model.npz m.dcbc --jobs 2", "--jobs: expected --search beside it"),
         ("compress model.npz nowhere/m.dcbc", "expected a folder that can be written to"),
