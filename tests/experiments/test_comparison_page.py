@@ -262,12 +262,18 @@ def test_comparison_does_not_replace_the_page_of_a_run(
     assert "expected a folder for the comparison, found that of a run" in capsys.readouterr().err
     (tmp_path / "study" / "runs").mkdir(parents=True)
     assert main(["report", str(tmp_path / "study"), "--out", str(tmp_path / "out")]) == 2
-    assert "of a study or, with config.json, of a run, found another" in capsys.readouterr().err
+    assert (
+        "of a study or, with config.json, of a run, or a table of results, found another"
+        in capsys.readouterr().err
+    )
     (tmp_path / "study" / "studies").mkdir()
     assert main(["report", str(tmp_path / "study")]) == 2
     assert "expected a run that came to its end, found none" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
-    assert "of a study or, with config.json, of a run, found none" in capsys.readouterr().err
+    assert (
+        "of a study or, with config.json, of a run, or a table of results, found none"
+        in capsys.readouterr().err
+    )
 
 
 # ------------------------------------------------------------------------------ in a browser
