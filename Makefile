@@ -35,7 +35,7 @@ demo: $(EXTENSION) ## train with and without compression, show and save what it 
 .PHONY: test
 test: $(NATIVE_TOOLS) ## lint, C++ tests under sanitizers, then the Python suite
 	@$(MAKE) --jobs=$(JOBS) --output-sync=target $(EXTENSION) native-test lint-native lint
-	@$(BIN)/pytest -n $(JOBS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 .PHONY: test-slow
 test-slow: $(EXTENSION) ## the Python tests that take minutes

@@ -19,7 +19,7 @@ import fl_deepcabac as dc
 Update = dict[str, NDArray[np.generic]]
 
 
-@examples(120)
+@examples(40)
 @given(updates(), configs())
 def test_decoder_sees_what_the_encoder_says(update: Update, config: dc.CodecConfig) -> None:
     before = copied(update)
@@ -36,7 +36,7 @@ def test_decoder_sees_what_the_encoder_says(update: Update, config: dc.CodecConf
     assert decoder.state_bytes() == encoder.state_bytes()
 
 
-@examples(60)
+@examples(40)
 @given(updates(), configs())
 def test_same_input_gives_the_same_bytes(update: Update, config: dc.CodecConfig) -> None:
     schema = dc.Schema.from_arrays(update)
@@ -47,7 +47,7 @@ def test_same_input_gives_the_same_bytes(update: Update, config: dc.CodecConfig)
     assert one.state_bytes() == two.state_bytes()
 
 
-@examples(80)
+@examples(50)
 @given(updates(), configs())
 def test_report_sums_to_the_packet(update: Update, config: dc.CodecConfig) -> None:
     schema = dc.Schema.from_arrays(update)
@@ -70,7 +70,7 @@ def test_report_sums_to_the_packet(update: Update, config: dc.CodecConfig) -> No
         assert tensor.rmse == pytest.approx(wanted, rel=1e-12)
 
 
-@examples(120)
+@examples(40)
 @given(
     values=hnp.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1000, 1000, width=32)),
     step=st.floats(2**-9, 2.0**9, width=32),
@@ -89,7 +89,7 @@ def test_uniform_quantiser_errs_by_half_a_step(
     assert (error <= np.float64(np.float32(step)) / 2 + slack).all()
 
 
-@examples(60)
+@examples(40)
 @given(
     exponent=st.integers(-100, 100),
     levels=st.lists(

@@ -89,7 +89,7 @@ def float_steps(steps: list[int]) -> NDArray[np.float32]:
     return np.array(steps, np.uint32).view(np.float32)
 
 
-@examples(30)
+@examples(20)
 @given(level_streams())
 def test_core_and_twin_read_and_write_alike(stream: Stream) -> None:
     ours = LevelState.fresh(schema_of(stream.schema), stream.profile)
