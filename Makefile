@@ -34,8 +34,13 @@ demo: $(EXTENSION) ## train with and without compression, show and save what it 
 # the Python packages: it is compiled and checked while these are installed.
 .PHONY: test
 test: $(NATIVE_TOOLS) ## lint, C++ tests under sanitizers, then the Python suite
-	@$(MAKE) --jobs=$(JOBS) --output-sync=target $(EXTENSION) native-test lint-native lint
+	@$(MAKE) --jobs=$(JOBS) --output-sync=target $(EXTENSION) native-test lint-native lint collect
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+# Byte code of all that tests import is made here once, where a core is idle, and not by each worker.
+.PHONY: collect
+collect: $(EXTENSION)
+	@$(BIN)/pytest --collect-only -qq >/dev/null
 
 .PHONY: test-slow
 test-slow: $(EXTENSION) ## the Python tests that take minutes
