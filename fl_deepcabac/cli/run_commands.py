@@ -9,10 +9,8 @@ touched and the engine is started.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
-import platform
 import re
 import time
 from dataclasses import asdict, replace
@@ -21,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from fl_deepcabac import __version__
 from fl_deepcabac.cli.arguments import PROGRAM, codec_config_of, run_settings_of
 from fl_deepcabac.config import RATE_SETTINGS
 from fl_deepcabac.experiments.environment import quiet_environment
@@ -193,28 +190,15 @@ def _conclude(folder: Path, console: Console) -> None:
 def _describe(settings: RunSettings, codecs: dict[str, UpdateCodec]) -> dict[str, Any]:
     """Return what ``config.json`` holds."""
     from fl_deepcabac.experiments.client import task_of  # noqa: PLC0415 (slow to load)
-    from fl_deepcabac.experiments.travelling import travelling_weights  # noqa: PLC0415
+    from fl_deepcabac.experiments.provenance import provenance_of  # noqa: PLC0415
 
-    task = task_of(settings)
-    model = task.build_model(settings.model)
-    versions = {
-        name: importlib.metadata.version(name) for name in ("flwr", "ray", "torch", "numpy")
-    }
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": json.loads(settings.to_json()),
-        "training": asdict(task.plan_for(settings)),
+        "training": asdict(task_of(settings).plan_for(settings)),
         "runs": [
             {"label": label, "codec": codec.name, "codec_settings": codec.describe()}
             for label, codec in codecs.items()
         ],
-        "model": [
-            {"name": name, "shape": list(tensor.shape)}
-            for name, tensor in travelling_weights(model).items()
-        ],
-        "versions": {
-            "fl-deepcabac": __version__,
-            "python": platform.python_version(),
-            **versions,
-        },
+        **provenance_of(settings),
     }

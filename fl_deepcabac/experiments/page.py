@@ -222,7 +222,8 @@ def _settings(record: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
         (f"Codec of “{run['label']}”", _pairs({"codec": run["codec"], **run["codec_settings"]}))
         for run in config["runs"]
     ]
-    return [*groups, ("Versions", _pairs(config["versions"]))]
+    made_with = config["versions"] | config["machine"]
+    return [*groups, ("Made with", _pairs(made_with))]
 
 
 def _pairs(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -54,8 +54,8 @@ class RunRecord:
     ----------
     config : dict
         ``settings`` (`RunSettings`), ``training`` (the plan in force), ``runs`` (label, codec and
-        codec settings of each), ``model`` (name and shape of each tensor), ``versions`` and
-        ``started``.
+        codec settings of each), ``model`` (name and shape of each tensor), ``versions``,
+        ``machine`` and ``started``.
     runs : dict of str to list of RoundRow
         By label, rounds ascending.
     """
@@ -205,6 +205,7 @@ _SECTION_CHECKS: dict[str, Callable[[object], bool]] = {
     "runs": lambda value: isinstance(value, list) and all(map(_is_run, value)),
     "model": lambda value: isinstance(value, list) and all(map(_is_tensor, value)),
     "versions": _is_pairs,
+    "machine": _is_pairs,
     "started": lambda value: isinstance(value, str),
 }
 

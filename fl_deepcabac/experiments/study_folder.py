@@ -54,7 +54,7 @@ class FinishedRun:
     ----------
     about : dict
         ``run_id``, ``case``, ``label``, ``settings``, ``codec``, ``codec_settings``, ``status``,
-        ``reason``, ``seconds`` and ``versions``.
+        ``reason``, ``plan``, ``seconds``, and what `provenance_of` returns.
     rows : list of RoundRow
         Rounds ascending; fewer than planned where the run failed.
     """

@@ -8,20 +8,18 @@ kill costs the run at work.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from fl_deepcabac import __version__
 from fl_deepcabac.errors import DeepCabacError
 from fl_deepcabac.experiments.baselines.catalogue import build_codec
 from fl_deepcabac.experiments.client import load_partitioned, task_of
 from fl_deepcabac.experiments.codecs import UpdateCodec
 from fl_deepcabac.experiments.engine import Engine, simulate
+from fl_deepcabac.experiments.provenance import provenance_of
 from fl_deepcabac.experiments.rows import RoundRow
 from fl_deepcabac.experiments.runner import RunResult, run_federated
 from fl_deepcabac.experiments.settings import RunSettings
@@ -186,7 +184,7 @@ def _run_one(
         "codec_settings": codec.describe(),
         "seconds": round(time.monotonic() - started, 3),
         "warnings": warnings,
-        "versions": _versions(),
+        **provenance_of(planned.settings),
     }
     folder.end(planned.run_id, about, reason=reason)
     observer.on_end(planned, reason)
@@ -213,12 +211,3 @@ def _plain(settings: RunSettings) -> dict[str, Any]:
     """Return settings as JSON values."""
     values: dict[str, Any] = json.loads(settings.to_json())
     return values
-
-
-def _versions() -> dict[str, str]:
-    names = ("flwr", "ray", "torch", "numpy")
-    return {
-        "fl-deepcabac": __version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in names},
-    }

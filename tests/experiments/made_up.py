@@ -96,6 +96,7 @@ def make_config(**changes: Any) -> dict[str, Any]:
         ],
         "model": [{"name": "w", "shape": [45, 10]}, {"name": "b", "shape": [50]}],
         "versions": {"python": "3.11"},
+        "machine": {"processor": "one", "cores": 2},
     }
     return values | changes
 

@@ -221,7 +221,7 @@ def test_lost_updates_warnings_and_versions_are_told() -> None:
     comparison = compare(runs)
     assert any("3 of 6 updates were lost" in note for note in comparison.notes)
     assert "Warning in 1 of 2 runs: w" in comparison.notes
-    assert comparison.versions["fl-deepcabac"] == ("0.1.0", "0.10.0")
+    assert comparison.made_with["fl-deepcabac"] == ("0.1.0", "0.10.0")
 
 
 def test_curve_is_over_what_was_spent_by_then() -> None:

@@ -83,6 +83,7 @@ def test_broken_config_is_named(folder: Path, text: str) -> None:
         ("model", [{}]),
         ("model", [{"name": "w", "shape": ["2"]}]),
         ("versions", "1"),
+        ("machine", "1"),
         ("started", {}),
     ],
 )

@@ -105,14 +105,14 @@ class Comparison:
         At least one, each with at least one codec.
     notes : tuple of str
         What was not used, or is not as one would expect.
-    versions : mapping of str to tuple of str
-        Of each package, all that made the runs.
+    made_with : mapping of str to tuple of str
+        Versions of each package, and the machines, that made the runs.
     """
 
     subtitle: str
     settings: tuple[Setting, ...]
     notes: tuple[str, ...]
-    versions: Mapping[str, tuple[str, ...]]
+    made_with: Mapping[str, tuple[str, ...]]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ def compare(runs: Iterable[FinishedRun]) -> Comparison:
         subtitle=common_words([values for _, values in described]),
         settings=tuple(settings),
         notes=(*notes, *_warnings(whole)),
-        versions=_versions(whole),
+        made_with=_made_with(whole),
     )
 
 
@@ -250,10 +250,11 @@ def _warnings(runs: Sequence[FinishedRun]) -> list[str]:
     return [f"Warning in {number} of {len(runs)} runs: {text}" for text, number in counted.items()]
 
 
-def _versions(runs: Sequence[FinishedRun]) -> dict[str, tuple[str, ...]]:
-    """Collect the versions of each package."""
+def _made_with(runs: Sequence[FinishedRun]) -> dict[str, tuple[str, ...]]:
+    """Collect the versions of each package, and what the machines were."""
     found: dict[str, set[str]] = {}
     for run in runs:
-        for name, version in (run.about.get("versions") or {}).items():
-            found.setdefault(name, set()).add(str(version))
-    return {name: tuple(sorted(versions, key=natural_key)) for name, versions in found.items()}
+        for section in ("versions", "machine"):
+            for name, value in (run.about.get(section) or {}).items():
+                found.setdefault(name, set()).add(str(value))
+    return {name: tuple(sorted(values, key=natural_key)) for name, values in found.items()}

@@ -158,8 +158,8 @@ def _described(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]
         (f"Codec {label}", _pairs({"codec": codecs[label].codec, **codecs[label].codec_settings}))
         for label in comparison.labels
     ]
-    versions = {name: ", ".join(found) for name, found in comparison.versions.items()}
-    return [*groups, ("Versions", _pairs(versions))]
+    made_with = {name: ", ".join(found) for name, found in comparison.made_with.items()}
+    return [*groups, ("Made with", _pairs(made_with))]
 
 
 def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
