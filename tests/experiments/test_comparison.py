@@ -107,6 +107,27 @@ def test_pairs_are_of_equal_seed_only() -> None:
     )
 
 
+def test_the_way_to_the_target_is_counted_up_to_the_first_round_that_is_there() -> None:
+    runs = [
+        *pair(FP32=(0.60, 0.70)),
+        make_finished("ours", seed=0, accuracies=(0.58, 0.591, 0.58)),
+        make_finished("ours", seed=1, accuracies=(0.70, None, 0.1)),
+        make_finished("never", seed=0, accuracies=(0.5, 0.5, 0.5)),
+        make_finished("never", seed=1, accuracies=(0.7, 0.7, 0.7)),
+    ]
+    lines = lines_of(compare(runs))
+    ours = lines["ours"]
+    assert ours.rounds_to_target is not None
+    assert ours.rounds_to_target.values == (2.0, 1.0)
+    assert ours.bytes_to_target is not None
+    # 100 bytes a round.
+    assert ours.bytes_to_target.values == (200.0, 100.0)
+    assert lines["FP32"].bytes_to_target is not None
+    assert lines["FP32"].bytes_to_target.values == (12_000.0, 12_000.0)
+    # A seed that never came so close is not left out of the mean in silence.
+    assert (lines["never"].rounds_to_target, lines["never"].bytes_to_target) == (None, None)
+
+
 def test_without_an_uncompressed_run_nothing_is_compared_with_one() -> None:
     comparison = compare(pair(ours=(0.6, 0.5)))
     ours = lines_of(comparison)["ours"]

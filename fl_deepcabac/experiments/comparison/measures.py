@@ -15,7 +15,10 @@ from fl_deepcabac.experiments.comparison.grouping import CodecRuns, Setting
 from fl_deepcabac.experiments.comparison.naming import natural_key
 from fl_deepcabac.experiments.rows import RoundRow, Totals, quotient
 
-__all__ = ["Spread", "Summary", "summarise"]
+__all__ = ["TOLERATED_POINTS", "Spread", "Summary", "summarise"]
+
+# A codec that costs more accuracy than this is not what a reader would pick.
+TOLERATED_POINTS = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Summary:
         Per update.
     points_below : Spread or None
         Uncompressed accuracy minus this one's, in percentage points, for each shared seed.
+    rounds_to_target, bytes_to_target : Spread or None
+        Rounds, and uplink packet bytes of all clients, until the accuracy was first within
+        `TOLERATED_POINTS` of that of the uncompressed run of the same seed after its last round.
+        None where a seed never came that close.
     is_on_front : bool
         Whether no other codec is at least as accurate with at most as many uplink bytes.
     """
@@ -89,6 +96,8 @@ class Summary:
     encode_seconds: Spread | None
     decode_seconds: Spread | None
     points_below: Spread | None
+    rounds_to_target: Spread | None
+    bytes_to_target: Spread | None
     is_on_front: bool
 
     @property
@@ -141,6 +150,8 @@ def _summary(runs: CodecRuns, baseline: CodecRuns | None) -> Summary:
         encode_seconds=_over_seeds(runs, lambda rows: _per_update(rows, "encode_seconds")),
         decode_seconds=_over_seeds(runs, lambda rows: _per_update(rows, "decode_seconds")),
         points_below=_points_below(runs, baseline),
+        rounds_to_target=_until_target(runs, baseline, lambda rows: float(len(rows))),
+        bytes_to_target=_until_target(runs, baseline, lambda rows: float(_uplink(Totals.of(rows)))),
         is_on_front=False,
     )
 
@@ -210,6 +221,35 @@ def _points_below(runs: CodecRuns, baseline: CodecRuns | None) -> Spread | None:
     return _spread(
         None if reference is None or accuracy is None else 100 * (reference - accuracy)
         for reference, accuracy in pairs
+    )
+
+
+def _until_target(
+    runs: CodecRuns,
+    baseline: CodecRuns | None,
+    value: Callable[[Sequence[RoundRow]], float],
+) -> Spread | None:
+    """Return what the rounds came to until the target was reached, for each shared seed."""
+    if baseline is None:
+        return None
+    found: list[float | None] = []
+    for seed in _shared_seeds(runs, baseline):
+        rows, reference = runs.runs[seed], baseline.runs[seed][-1].accuracy
+        target = None if reference is None else reference - TOLERATED_POINTS / 100
+        last = None if target is None else _first_at(rows, target)
+        found.append(None if last is None else value(rows[: last + 1]))
+    return _spread(found)
+
+
+def _first_at(rows: Sequence[RoundRow], target: float) -> int | None:
+    """Return the index of the first round with this accuracy or more."""
+    return next(
+        (
+            index
+            for index, row in enumerate(rows)
+            if row.accuracy is not None and row.accuracy >= target
+        ),
+        None,
     )
 
 

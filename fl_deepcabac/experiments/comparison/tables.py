@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fl_deepcabac.experiments.comparison.grouping import UNCOMPRESSED, Comparison, Setting
-from fl_deepcabac.experiments.comparison.measures import Spread, Summary, summarise
+from fl_deepcabac.experiments.comparison.measures import (
+    TOLERATED_POINTS,
+    Spread,
+    Summary,
+    summarise,
+)
 from fl_deepcabac.experiments.comparison.naming import ordered_names
 from fl_deepcabac.experiments.comparison.words import (
     NOTHING,
@@ -106,6 +111,20 @@ COLUMNS = (
         lambda line: _mean(line.bits_per_weight),
     ),
     Column(
+        f"To \N{MINUS SIGN}{TOLERATED_POINTS:g} point",
+        f"Uplink until the accuracy was first at most {TOLERATED_POINTS:g} point below the last "
+        "one of the uncompressed run of the same seed; none if a seed never came so close.",
+        lambda line: _bytes_or_nothing(line.bytes_to_target),
+        lambda line: _mean(line.bytes_to_target),
+    ),
+    Column(
+        "Rounds",
+        "Until then.",
+        lambda line: format_plus_minus(line.rounds_to_target, digits=1),
+        lambda line: _mean(line.rounds_to_target),
+        is_brief=False,
+    ),
+    Column(
         "Downlink",
         "The model to all clients in all rounds.",
         lambda line: format_bytes(line.downlink_bytes.mean),
@@ -142,6 +161,10 @@ COLUMNS = (
 
 def _without_spread(spread: Spread | None) -> Spread | None:
     return None if spread is None else Spread((spread.mean,))
+
+
+def _bytes_or_nothing(spread: Spread | None) -> str:
+    return NOTHING if spread is None else format_bytes(spread.mean)
 
 
 def markdown_table(comparison: Comparison) -> str:
@@ -230,6 +253,9 @@ def _numbers(summary: Summary) -> dict[str, Any]:
         **dict(_measured("best_accuracy", summary.best_accuracy)),
         **dict(_measured("points_below_fp32", summary.points_below)),
         "n_pairs": 0 if summary.points_below is None else len(summary.points_below.values),
+        "target_points_below_fp32": TOLERATED_POINTS,
+        "rounds_to_target_mean": _mean(summary.rounds_to_target),
+        "uplink_packet_bytes_to_target_mean": _mean(summary.bytes_to_target),
         "uplink_packet_bytes_mean": summary.uplink_bytes.mean,
         "downlink_packet_bytes_mean": summary.downlink_bytes.mean,
         "total_packet_bytes_mean": summary.total_bytes.mean,

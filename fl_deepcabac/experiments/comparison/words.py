@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fl_deepcabac.experiments.comparison.grouping import UNCOMPRESSED, Setting
-from fl_deepcabac.experiments.comparison.measures import Spread, Summary
+from fl_deepcabac.experiments.comparison.measures import TOLERATED_POINTS, Spread, Summary
 from fl_deepcabac.experiments.summary import format_bytes, format_ratio
 
 __all__ = [
@@ -25,8 +25,6 @@ __all__ = [
 ]
 
 NOTHING = "–"
-# A codec of ours that costs more accuracy than this is not what a reader would pick.
-TOLERATED_POINTS = 1.0
 _MICRO, _MILLI = 1e-6, 1e-3
 
 
