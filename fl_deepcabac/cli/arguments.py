@@ -211,21 +211,7 @@ def _add_simulate(commands: Any) -> None:
     training.add_argument("--learning-rate", type=number, metavar="R", help="of the optimiser")
     training.add_argument("--weight-decay", type=number, metavar="W", help="of the optimiser")
     codec = _add_codec(parser)
-    codec.add_argument(
-        "--step",
-        "--relative-step",
-        dest="relative_step",
-        type=number,
-        metavar="K",
-        help="quantiser step, in RMS of each tensor's update",
-    )
-    codec.add_argument(
-        "--absolute-step",
-        dest="step",
-        type=number,
-        metavar="D",
-        help="the same step for all tensors",
-    )
+    _add_steps(codec, of_relative="quantiser step, in RMS of each tensor's update")
     codec.add_argument(
         "--no-error-feedback",
         dest="error_feedback",
@@ -297,13 +283,10 @@ def _add_compress(commands: Any) -> None:
     parser.add_argument("source", type=Path, metavar="IN", help=".npz or .safetensors")
     parser.add_argument("target", type=Path, metavar="OUT", help="file to write")
     codec = _add_codec(parser)
-    codec.add_argument("--step", type=number, metavar="D", help="the same step for all tensors")
-    codec.add_argument(
-        "--relative-step",
-        type=number,
-        metavar="K",
-        help=f"step in RMS of each tensor; {FILE_RELATIVE_STEP:g} if neither a step nor a target "
-        "is given: finer than in training, as no later update makes up for the error",
+    _add_steps(
+        codec,
+        of_relative=f"step in RMS of each tensor; {FILE_RELATIVE_STEP:g} if neither a step nor a "
+        "target is given: finer than in training, as no later update makes up for the error",
     )
 
 
@@ -333,6 +316,12 @@ def _add_inspect(commands: Any) -> None:
         help="arrays with the names and shapes of a bare packet, for its bytes per tensor",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_steps(codec: argparse._ArgumentGroup, *, of_relative: str) -> None:
+    """Add the two ways to give a step, named as in `CodecConfig` wherever they are."""
+    codec.add_argument("--step", type=number, metavar="D", help="the same step for all tensors")
+    codec.add_argument("--relative-step", type=number, metavar="K", help=of_relative)
 
 
 def _add_codec(parser: argparse.ArgumentParser) -> Any:

@@ -25,7 +25,7 @@ PROGRAM = "import sys; from fl_deepcabac.cli import main; sys.exit(main())"
 )
 def test_simulate_writes_a_run_folder(tmp_path: Path, runs: tuple[str, ...]) -> None:
     folder = tmp_path / "run"
-    options = "--task digits --clients 2 --rounds 2 --local-epochs 1 --workers 1 --step 3"
+    options = "--task digits --clients 2 --rounds 2 --local-epochs 1 --workers 1 --relative-step 3"
     if len(runs) == 1:
         options += " --no-baseline"
     finished = subprocess.run(
