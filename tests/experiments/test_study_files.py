@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fl_deepcabac.experiments.baselines.catalogue import CODEC_NAMES, build_codec
+from fl_deepcabac.experiments.baselines.catalogue import CODEC_NAMES, METHODS, build_codec
 from fl_deepcabac.experiments.baselines.nncodec import PYTHON_VARIABLE
 from fl_deepcabac.experiments.study import parse_study, read_study
 
@@ -34,7 +36,29 @@ def test_study_in_the_document_can_be_run() -> None:
         build_codec(run.codec)
 
 
+def documented_parameters() -> dict[str, dict[str, Any]]:
+    """Return the defaults that the document states, by codec; None where it states none."""
+    table = PAGE.partition("| codec | parameters")[2].partition("\n\n")[0]
+    found = {}
+    for row in table.splitlines()[2:]:
+        _, names, text, _ = row.split("|")
+        stated = re.findall(r"`([a-z_]+)(?: = ([^`]+))?`", text)
+        parameters = {
+            name: tomllib.loads(f"value = {value}")["value"] if value else None
+            for name, value in stated
+        }
+        found |= dict.fromkeys(re.findall(r"`([a-z0-9]+)`", names), parameters)
+    return found
+
+
 def test_document_names_every_codec() -> None:
-    rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
-    named = {name for row in rows for name in re.findall(r"`([a-z0-9]+)`", row.split("|")[1])}
-    assert set(CODEC_NAMES) <= named
+    assert documented_parameters().keys() == set(CODEC_NAMES)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_document_names_every_parameter_with_its_default(name: str) -> None:
+    parameters = documented_parameters()[name]
+    packages = {"pysz"}
+    assert {key: value for key, value in parameters.items() if key not in packages} == {
+        field.name: field.default for field in fields(METHODS[name]) if field.init
+    }
