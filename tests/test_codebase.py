@@ -47,13 +47,17 @@ def test_version_is_one_number() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## \[(\d[^\]]*)\]", changelog, flags=re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    cited = re.search(r"^version: (\S+)$", citation, flags=re.MULTILINE)
     assert newest is not None
+    assert cited is not None
     found = {
         "pyproject.toml": project["version"],
         "installed distribution": importlib.metadata.version("fl-deepcabac"),
         "fl_deepcabac": fl_deepcabac.__version__,
         "_native": _native.__version__,
         "CHANGELOG.md": newest[1],
+        "CITATION.cff": cited[1],
     }
     assert len(set(found.values())) == 1, found
 
