@@ -18,6 +18,7 @@ from flwr.clientapp.typing import Mod
 from torch import nn
 
 from fl_deepcabac.experiments.base_weights import starting_model, with_base
+from fl_deepcabac.experiments.gradient_squares import leave_importance, squares_wanted
 from fl_deepcabac.experiments.partition import Parts, share_out
 from fl_deepcabac.experiments.settings import RunSettings
 from fl_deepcabac.experiments.tasks import Samples, Task, TaskData, get_task
@@ -95,13 +96,17 @@ def _train(message: Message, context: Context) -> Message:
     settings, model, samples = _prepare(message, context)
     config = message.content.config_records["config"]
     server_round = int(str(config["server-round"]))
+    squares = squares_wanted(context, model)
     loss = train_model(
         model,
         samples,
         plan=task_of(settings).plan_for(settings),
         seed=_training_seed(settings, server_round, _partition_id(context)),
         proximal_mu=float(str(config.get("proximal-mu", 0.0))),
+        on_gradients=None if squares is None else squares.add,
     )
+    if squares is not None:
+        leave_importance(context, squares)
     metrics = MetricRecord({"train-loss": loss, "num-examples": len(samples)})
     content = RecordDict({"arrays": ArrayRecord(travelling_weights(model)), "metrics": metrics})
     return Message(content, reply_to=message)

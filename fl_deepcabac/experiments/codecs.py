@@ -10,15 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from flwr.clientapp.typing import Mod
 from flwr.serverapp.strategy import Strategy
 
 from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.experiments.gradient_squares import wanting_importance
+from fl_deepcabac.experiments.settings import SettingsError
 from fl_deepcabac.flower import DeepCABACStrategy, DownlinkConfig, deepcabac_mod
 
 __all__ = ["CodecCost", "DeepCabac", "Uncompressed", "UpdateCodec"]
+
+# Squares of squares leave the range of float32.
+_MOST_POWER: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,19 +101,35 @@ class DeepCabac:
         None takes the defaults of the package.
     downlink : DownlinkConfig, optional
         How the model travels to the clients; None sends it as Flower does.
+    importance : float, optional
+        Let clients weigh errors by the squared gradients of their training to this power
+        (`GradientSquares`), above 0; None weighs all weights of a tensor alike.
+
+    Raises
+    ------
+    SettingsError
+        If `importance` is not above 0, or the quantiser weighs no errors.
     """
 
     name = "deepcabac"
 
     def __init__(
-        self, config: CodecConfig | None = None, downlink: DownlinkConfig | None = None
+        self,
+        config: CodecConfig | None = None,
+        downlink: DownlinkConfig | None = None,
+        importance: float | None = None,
     ) -> None:
         self.config = CodecConfig() if config is None else config
         self.downlink = downlink
+        if importance is not None:
+            _check_importance(importance, self.config)
+        self.importance = importance
 
     def client_mods(self) -> list[Mod]:
-        """Return the mod that encodes."""
-        return [deepcabac_mod]
+        """Return the mod that encodes, and the one that asks for importance if it is wanted."""
+        if self.importance is None:
+            return [deepcabac_mod]
+        return [deepcabac_mod, wanting_importance(self.importance)]
 
     def wrap(self, strategy: Strategy) -> Strategy:
         """Return the strategy that decodes before the given one aggregates."""
@@ -131,6 +152,18 @@ class DeepCabac:
     def describe(self) -> dict[str, Any]:
         """Return the settings of the codec."""
         settings: dict[str, Any] = json.loads(self.config.to_json())
+        if self.importance is not None:
+            settings["importance"] = self.importance
         if self.downlink is not None:
             settings |= {f"downlink_{name}": value for name, value in asdict(self.downlink).items()}
         return settings
+
+
+def _check_importance(importance: object, config: CodecConfig) -> None:
+    """Refuse a power that is none, and a quantiser that weighs no errors."""
+    is_number = isinstance(importance, int | float) and not isinstance(importance, bool)
+    if not is_number or not 0 < float(str(importance)) <= _MOST_POWER:
+        expected = f"a number above 0, at most {_MOST_POWER:g}"
+        raise SettingsError("importance", expected=expected, found=importance)
+    if config.quantizer != "rdoq":
+        raise SettingsError("quantizer", expected="rdoq, with importance", found=config.quantizer)

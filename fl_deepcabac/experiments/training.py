@@ -56,6 +56,7 @@ def train_model(
     plan: TrainingPlan,
     seed: int,
     proximal_mu: float = 0.0,
+    on_gradients: Callable[[], None] | None = None,
 ) -> float:
     """Train the model in place.
 
@@ -71,6 +72,8 @@ def train_model(
         Seeds the order of the samples.
     proximal_mu : float
         Weight of half the squared distance to the starting weights, as FedProx asks for [1]_.
+    on_gradients : callable, optional
+        Called in every step, when the weights have their gradients and have not yet moved.
 
     Returns
     -------
@@ -100,6 +103,8 @@ def train_model(
         if proximal_mu:
             loss = loss + 0.5 * proximal_mu * _squared_distance(trained, anchor)
         loss.backward()
+        if on_gradients is not None:
+            on_gradients()
         optimizer.step()
     return loss_sum / n_seen
 

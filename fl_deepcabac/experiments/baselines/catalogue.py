@@ -53,6 +53,7 @@ CODEC_NAMES: Final = (Uncompressed.name, DeepCabac.name, *METHODS)
 
 _DOWNLINK: Final = "downlink"
 _DOWNLINK_PREFIX: Final = "downlink_"
+_IMPORTANCE: Final = "importance"
 
 
 def build_codec(spec: Mapping[str, Any]) -> UpdateCodec:
@@ -64,7 +65,8 @@ def build_codec(spec: Mapping[str, Any]) -> UpdateCodec:
         ``name``, one of `CODEC_NAMES`, and any of its parameters: those of `CodecConfig` for
         ``"deepcabac"``, those of the method's class for the others, none for ``"none"``.
         ``"deepcabac"`` also takes ``downlink``: true, or a mapping of the parameters of
-        `DownlinkConfig`, which may as well be given one by one behind ``downlink_``.
+        `DownlinkConfig`, which may as well be given one by one behind ``downlink_``; and
+        ``importance`` as in `DeepCabac`.
 
     Returns
     -------
@@ -107,6 +109,7 @@ def _build_deepcabac(settings: dict[str, Any]) -> DeepCabac:
     ours = [field.name for field in fields(CodecConfig)]
     of_downlink = [field.name for field in fields(DownlinkConfig)]
     downlink = settings.pop(_DOWNLINK, None)
+    importance = settings.pop(_IMPORTANCE, None)
     if downlink is True:
         downlink = {}
     if not (downlink is None or downlink is False or isinstance(downlink, Mapping)):
@@ -115,10 +118,13 @@ def _build_deepcabac(settings: dict[str, Any]) -> DeepCabac:
     given = dict(downlink or {}) | {
         key.removeprefix(_DOWNLINK_PREFIX): settings.pop(key) for key in prefixed
     }
-    _require_known(settings, [*ours, _DOWNLINK, *(_DOWNLINK_PREFIX + each for each in of_downlink)])
+    more = [_DOWNLINK, *(_DOWNLINK_PREFIX + each for each in of_downlink), _IMPORTANCE]
+    _require_known(settings, [*ours, *more])
     _require_known(given, of_downlink)
     is_wanted = isinstance(downlink, Mapping) or bool(prefixed)
-    return DeepCabac(CodecConfig(**settings), DownlinkConfig(**given) if is_wanted else None)
+    return DeepCabac(
+        CodecConfig(**settings), DownlinkConfig(**given) if is_wanted else None, importance
+    )
 
 
 def _require_known(settings: Mapping[str, Any], known: list[str] | tuple[str, ...]) -> None:
