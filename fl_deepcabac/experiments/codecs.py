@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
 
 from flwr.clientapp.typing import Mod
@@ -20,8 +20,12 @@ from fl_deepcabac.experiments.gradient_squares import wanting_importance
 from fl_deepcabac.experiments.settings import SettingsError
 from fl_deepcabac.flower import DeepCABACStrategy, DownlinkConfig, deepcabac_mod
 
-__all__ = ["CodecCost", "DeepCabac", "Uncompressed", "UpdateCodec"]
+__all__ = ["DOWNLINK_SETTINGS", "CodecCost", "DeepCabac", "Uncompressed", "UpdateCodec"]
 
+# A study's runs start from weights that their seed makes, not from a file.
+DOWNLINK_SETTINGS: Final = tuple(
+    entry.name for entry in fields(DownlinkConfig) if entry.name != "initial_model"
+)
 # Squares of squares leave the range of float32.
 _MOST_POWER: Final = 2.0
 
@@ -155,7 +159,9 @@ class DeepCabac:
         if self.importance is not None:
             settings["importance"] = self.importance
         if self.downlink is not None:
-            settings |= {f"downlink_{name}": value for name, value in asdict(self.downlink).items()}
+            settings |= {
+                f"downlink_{name}": getattr(self.downlink, name) for name in DOWNLINK_SETTINGS
+            }
         return settings
 
 

@@ -4,12 +4,13 @@
 The global model is not what nodes train from, but the broadcast model: what has been sent so far,
 added up exactly as the nodes add it up. The difference to the global model is coded once a round,
 and what quantisation leaves out of it stays part of the global model, and so of the next one.
-Invariant: the broadcast model can be derived, bit for bit, from the keyframe or from the chain of
-differences, whichever a node gets.
+Invariant: the broadcast model can be derived, bit for bit, from the keyframe, from the chain of
+differences, or from the file that the run started from and the chain, whichever a node gets.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from fl_deepcabac.byte_planes import pack_planes
 from fl_deepcabac.flower.broadcast_records import (
     Coding,
     Difference,
+    FileAndChain,
     Keyframe,
     envelope_of_chain,
+    envelope_of_file,
     envelope_of_keyframe,
     model_digest,
 )
@@ -29,12 +32,15 @@ from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.positive import encode_positive
 from fl_deepcabac.flower.weights import add_reference, schema_of, subtract_reference
 from fl_deepcabac.grid import encode_exactly, round_to_grid
+from fl_deepcabac.models import decompress_model
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
 
 __all__ = ["Broadcast"]
 
 Arrays = dict[str, NDArray[Any]]
+
+logger = logging.getLogger("fl_deepcabac")
 
 
 class Broadcast:
@@ -62,6 +68,8 @@ class Broadcast:
         self._weights: Arrays = {}
         self._state: StreamState | None = None
         self._chain: list[Difference] = []
+        # Name and content of the file that the run started from.
+        self._file: tuple[bytes, bytes] | None = None
         self._keyframe: bytes | None = None  # of the broadcast model, once a node needed it
         self._keyframe_bytes = 0  # of the last one made
         self._envelopes: dict[bytes, bytes] = {}
@@ -133,14 +141,31 @@ class Broadcast:
 
     def _begin(self, model: Arrays, schema: Schema) -> None:
         """Start with a first model, or with one of other tensors."""
-        weights = model
-        if not self.config.exact_keyframes:
+        weights, self._file = model, self._file_of(model, schema)
+        if self._file is None and not self.config.exact_keyframes:
             weights = dict(
                 round_to_grid(model, schema, relative_step=self.config.keyframe_relative_step)
             )
         self._schema, self._chain = schema, []
         self._state = StreamState.fresh(schema, self.config.profile)
         self._adopt(weights, model_digest(weights, schema))
+        if self._file is not None:
+            # How long a chain may become before a keyframe is shorter.
+            self._keyframe_bytes = len(self._encode_keyframe())
+
+    def _file_of(self, model: Arrays, schema: Schema) -> tuple[bytes, bytes] | None:
+        """Return name and content of the initial model, if this is its weights."""
+        file = self.config.initial_model
+        if file is None:
+            return None
+        digest = model_digest(model, schema)
+        if file.schema == schema and model_digest(decompress_model(file), schema) == digest:
+            return digest, file.to_bytes()
+        logger.warning(
+            "DeepCABAC: the run does not start from initial_model: expected its weights as the "
+            "first model, found others, which are coded like any first model"
+        )
+        return None
 
     def _follow(self, model: Arrays) -> None:
         """Code what is between the broadcast model and the global one."""
@@ -197,6 +222,7 @@ class Broadcast:
             "chain": [[link.base, link.packet] for link in self._chain],
             "keyframe": self._keyframe,
             "keyframe_bytes": self._keyframe_bytes,
+            "file": None if self._file is None else list(self._file),
         }
 
     @classmethod
@@ -223,6 +249,9 @@ class Broadcast:
         broadcast._chain = [Difference(base, packet) for base, packet in plain["chain"]]
         broadcast._keyframe = plain["keyframe"]
         broadcast._keyframe_bytes = plain["keyframe_bytes"]
+        # Checkpoints of earlier versions know of no file.
+        if (file := plain.get("file")) is not None:
+            broadcast._file = (file[0], file[1])
         return broadcast
 
     def envelope_for(self, held: bytes | None) -> bytes | None:
@@ -237,7 +266,7 @@ class Broadcast:
             return None
         key = held or b""
         if key not in self._envelopes:
-            chain = self._chain_from(held)
+            chain = self._chain_from(held) or self._file_and_chain()
             # The last keyframe's size stands in for that of one that nobody needed yet.
             if chain is None or len(chain) > self._keyframe_bytes:
                 self._envelopes[key] = self._own_keyframe()
@@ -252,19 +281,35 @@ class Broadcast:
                 return envelope_of_chain(self._chain[i:])
         return None
 
+    def _file_and_chain(self) -> bytes | None:
+        """Return the file that the run started from and all differences since, if these are known.
+
+        A node that gets them knows the stream, as one with a copy does.
+        """
+        if self._file is None:
+            return None
+        name, content = self._file
+        first = self._chain[0].base if self._chain else self.digest
+        return (
+            envelope_of_file(FileAndChain(content, tuple(self._chain))) if first == name else None
+        )
+
     def _own_keyframe(self) -> bytes:
         """Return the keyframe of the broadcast model, made when the first node needs it."""
         if self._keyframe is None:
-            packet = None
-            if not self.config.exact_keyframes:
-                packet = encode_exactly(
-                    self._weights,
-                    schema=self._schema,
-                    profile=self.config.profile,
-                    threads=self.config.threads,
-                )
-            coding: Coding = "exact" if packet is None else "on grid"
-            content = pack_planes(self._weights, self._schema) if packet is None else packet
-            self._keyframe = envelope_of_keyframe(Keyframe(self._schema, coding, content))
+            self._keyframe = self._encode_keyframe()
             self._keyframe_bytes = len(self._keyframe)
         return self._keyframe
+
+    def _encode_keyframe(self) -> bytes:
+        packet = None
+        if not self.config.exact_keyframes:
+            packet = encode_exactly(
+                self._weights,
+                schema=self._schema,
+                profile=self.config.profile,
+                threads=self.config.threads,
+            )
+        coding: Coding = "exact" if packet is None else "on grid"
+        content = pack_planes(self._weights, self._schema) if packet is None else packet
+        return envelope_of_keyframe(Keyframe(self._schema, coding, content))

@@ -3,7 +3,8 @@
 
 The message names the model by its digest, in a key of a ConfigRecord; its ArrayRecord is empty
 where the node holds that model, and else has one Array, the envelope: a chain of differences, each
-with the digest of the model it leads on from, or a keyframe with its schema.
+with the digest of the model it leads on from, a keyframe with its schema, or the file that the run
+started from with the differences since.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from fl_deepcabac.schema import Schema
 __all__ = [
     "BROADCAST_STYPE",
     "Difference",
+    "FileAndChain",
     "Keyframe",
     "Named",
     "envelope_of_chain",
+    "envelope_of_file",
     "envelope_of_keyframe",
     "model_digest",
     "named_model",
@@ -47,7 +50,7 @@ DIGEST_BYTES: Final = 8
 LENGTH_BYTES: Final = 4
 KEEPS, DROPS = b"\1", b"\0"
 # First byte of an envelope.
-CHAIN, ON_GRID, EXACT = 1, 2, 3
+CHAIN, ON_GRID, EXACT, FILE = 1, 2, 3, 4
 # Schema texts are short; a frame that claims more is damaged.
 MAX_SCHEMA_BYTES: Final = 2**26
 
@@ -80,6 +83,14 @@ class Keyframe:
     content: bytes
 
 
+@dataclass(frozen=True)
+class FileAndChain:
+    """A model as a ``.dcbc`` file has it, and the differences that lead on from it."""
+
+    content: bytes
+    chain: tuple[Difference, ...] = ()
+
+
 def model_digest(arrays: Mapping[str, NDArray[Any]], schema: Schema) -> bytes:
     """Name a model by all its bytes, 8 bytes."""
     digest = hashlib.blake2b(schema.digest, digest_size=DIGEST_BYTES)
@@ -92,17 +103,27 @@ def model_digest(arrays: Mapping[str, NDArray[Any]], schema: Schema) -> bytes:
 
 def envelope_of_chain(chain: Iterable[Difference]) -> bytes:
     """Join differences, oldest first."""
-    parts = [bytes([CHAIN])]
-    for link in chain:
-        parts += [link.base, len(link.packet).to_bytes(LENGTH_BYTES, "little"), link.packet]
-    return b"".join(parts)
+    return bytes([CHAIN]) + _joined(chain)
+
+
+def envelope_of_file(file: FileAndChain) -> bytes:
+    """Put a file and the differences since together."""
+    return bytes([FILE]) + _sized(file.content) + _joined(file.chain)
+
+
+def _joined(chain: Iterable[Difference]) -> bytes:
+    return b"".join(link.base + _sized(link.packet) for link in chain)
+
+
+def _sized(content: bytes) -> bytes:
+    return len(content).to_bytes(LENGTH_BYTES, "little") + content
 
 
 def envelope_of_keyframe(keyframe: Keyframe) -> bytes:
     """Put schema and content of a keyframe together."""
     kind = next(code for code, name in _CODINGS.items() if name == keyframe.coding)
     text = zstandard.ZstdCompressor(level=19).compress(keyframe.schema.to_json().encode())
-    return bytes([kind]) + len(text).to_bytes(LENGTH_BYTES, "little") + text + keyframe.content
+    return bytes([kind]) + _sized(text) + keyframe.content
 
 
 def write_broadcast(
@@ -151,7 +172,7 @@ def named_model(content: RecordDict) -> Named | None:
     return Named(name, value[:DIGEST_BYTES], value[DIGEST_BYTES:] == KEEPS)
 
 
-def parse_envelope(record: ArrayRecord) -> Sequence[Difference] | Keyframe:
+def parse_envelope(record: ArrayRecord) -> Sequence[Difference] | Keyframe | FileAndChain:
     """Read the envelope of an ArrayRecord; an empty chain where there is none.
 
     Raises
@@ -168,9 +189,12 @@ def parse_envelope(record: ArrayRecord) -> Sequence[Difference] | Keyframe:
     envelope = arrays[0].data
     kind = envelope[0] if envelope else 0
     if kind == CHAIN:
-        return tuple(_parse_chain(envelope))
+        return tuple(_parse_chain(envelope, 1))
+    if kind == FILE:
+        content, begin = _take_sized(envelope, 1)
+        return FileAndChain(content, tuple(_parse_chain(envelope, begin)))
     if kind not in _CODINGS:
-        raise CorruptPacketError("broadcast", 0, expected="kind 1, 2 or 3", found=kind)
+        raise CorruptPacketError("broadcast", 0, expected="kind 1, 2, 3 or 4", found=kind)
     text, begin = _take_sized(envelope, 1)
     return Keyframe(_parse_schema(text), _CODINGS[kind], envelope[begin:])
 
@@ -187,8 +211,7 @@ def _parse_schema(text: bytes) -> Schema:
         raise CorruptPacketError("broadcast", 1, expected="a schema", found=str(error)) from error
 
 
-def _parse_chain(envelope: bytes) -> Iterable[Difference]:
-    begin = 1
+def _parse_chain(envelope: bytes, begin: int) -> Iterable[Difference]:
     while begin < len(envelope):
         base = envelope[begin : begin + DIGEST_BYTES]
         packet, begin = _take_sized(envelope, begin + DIGEST_BYTES)

@@ -8,6 +8,7 @@ from typing import get_args
 
 from fl_deepcabac.config import CodecConfig, Profile
 from fl_deepcabac.errors import ConfigError
+from fl_deepcabac.models import CompressedModel
 
 __all__ = ["DownlinkConfig"]
 
@@ -38,6 +39,11 @@ class DownlinkConfig:
         bytes of the raw model; None sets no limit.
     threads : int
         At most so many at work on one model, in [1, 64].
+    initial_model : CompressedModel, optional
+        What the run starts from: give its weights (`decompress_model`) to ``start`` as
+        ``initial_arrays``. Nodes without a copy get its file, as it is, and the differences since,
+        for as long as that is smaller than a keyframe. Without effect, with a warning, where the
+        run starts from other weights.
 
     Raises
     ------
@@ -51,6 +57,7 @@ class DownlinkConfig:
     profile: Profile = "max"
     client_copy_bytes: int | None = None
     threads: int = 1
+    initial_model: CompressedModel | None = None
 
     def __post_init__(self) -> None:
         checks: dict[str, tuple[bool, str]] = {
@@ -64,6 +71,10 @@ class DownlinkConfig:
                 self.client_copy_bytes is None
                 or (_is_number(self.client_copy_bytes) and self.client_copy_bytes >= 0),
                 "a whole number of bytes or None",
+            ),
+            "initial_model": (
+                self.initial_model is None or isinstance(self.initial_model, CompressedModel),
+                "a CompressedModel or None",
             ),
         }
         for name, (is_good, expected) in checks.items():

@@ -18,12 +18,14 @@ from fl_deepcabac.codec import decode_update
 from fl_deepcabac.errors import DecodeError, DeepCabacError, SchemaMismatchError, StateMismatchError
 from fl_deepcabac.flower.broadcast_records import (
     Difference,
+    FileAndChain,
     Keyframe,
     Named,
     model_digest,
     parse_envelope,
 )
 from fl_deepcabac.flower.weights import add_reference, schema_of
+from fl_deepcabac.models import CompressedModel, decompress_model
 from fl_deepcabac.packet import inspect_packet
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.stream import StreamState
@@ -128,6 +130,9 @@ def receive_model(content: RecordDict, named: Named, copy: ModelCopy) -> ArrayRe
             arrays, state = _decode_keyframe(envelope), None
             weights = _checked(arrays, envelope.schema, named.digest)
         else:
+            if isinstance(envelope, FileAndChain):
+                _begin_with_file(envelope.content, copy)
+                envelope = envelope.chain
             weights, state = _follow_chain(envelope, named.digest, copy)
     except DeepCabacError as error:
         copy.drop()
@@ -151,6 +156,14 @@ def _decode_keyframe(keyframe: Keyframe) -> Arrays:
         )
     state = StreamState.fresh(keyframe.schema, header.profile)
     return decode_update(keyframe.content, schema=keyframe.schema, state=state).update
+
+
+def _begin_with_file(content: bytes, copy: ModelCopy) -> None:
+    """Keep the model of a ``.dcbc`` file instead of the copy."""
+    model = CompressedModel.from_bytes(content)
+    arrays = decompress_model(model)
+    weights = ArrayRecord({spec.name: Array(arrays[spec.name]) for spec in model.schema.tensors})
+    copy.store(weights, model_digest(arrays, model.schema), None)
 
 
 def _follow_chain(

@@ -16,8 +16,10 @@ from fl_deepcabac.flower import deepcabac_mod
 from fl_deepcabac.flower.broadcast_records import (
     BROADCAST_STYPE,
     Difference,
+    FileAndChain,
     Keyframe,
     envelope_of_chain,
+    envelope_of_file,
     envelope_of_keyframe,
     model_digest,
     named_model,
@@ -40,6 +42,9 @@ def test_chains_and_keyframes_come_back() -> None:
     for coding in ("on grid", "exact"):
         keyframe = Keyframe(SCHEMA, coding, b"content")  # type: ignore[arg-type]
         assert parse_envelope(record_with(envelope_of_keyframe(keyframe))) == keyframe
+    for chain in (tuple(CHAIN), ()):
+        file = FileAndChain(b"content", chain)
+        assert parse_envelope(record_with(envelope_of_file(file))) == file
     assert parse_envelope(ArrayRecord()) == ()
 
 
@@ -51,6 +56,9 @@ def test_chains_and_keyframes_come_back() -> None:
         b"\4abc",
         envelope_of_chain(CHAIN)[:-2],
         envelope_of_chain(CHAIN) + b"\0",
+        envelope_of_file(FileAndChain(b"content", tuple(CHAIN)))[:-2],
+        b"\4\xff\xff\xff\xffabc",
+        b"\5abc",
         b"\2",
         b"\2\3\0\0\0abc",
         b"\3\xff\xff\xff\xffabc",

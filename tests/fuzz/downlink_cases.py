@@ -15,6 +15,7 @@ from fl_deepcabac.flower import DownlinkConfig
 from fl_deepcabac.flower.broadcast import Broadcast
 from fl_deepcabac.flower.broadcast_records import write_broadcast
 from fl_deepcabac.flower.records import FRESH_TOKEN, parse_update, write_settings
+from fl_deepcabac.models import compress_model, decompress_model
 
 __all__ = ["Case", "cases", "context_with", "message_with", "train"]
 
@@ -101,12 +102,20 @@ class _Client:
 def cases() -> tuple[Case, ...]:
     """Return all cases; inputs name them by number, so new ones go to the end."""
     exact = DownlinkConfig(profile="fast", exact_keyframes=True)
-    return (*_cases_of(DownlinkConfig(profile="fast")), *_cases_of(exact))
+    file = compress_model(arrays_of(_model_of(0)))
+    return (
+        *_cases_of(DownlinkConfig(profile="fast")),
+        *_cases_of(exact),
+        *_cases_of(DownlinkConfig(profile="fast", initial_model=file)),
+    )
 
 
 def _cases_of(config: DownlinkConfig) -> list[Case]:
     """Let a client follow three models, and note on the way what else might have been sent."""
     broadcast, new, client = Broadcast(config), _Client(), _Client()
+    file, first = config.initial_model, _model_of(0)
+    if file is not None:
+        first = record_of(decompress_model(file))
     models, digests, sent = [], [], []
 
     def note(held: int | None, receiver: _Client) -> RecordDict:
@@ -116,7 +125,7 @@ def _cases_of(config: DownlinkConfig) -> list[Case]:
         return content
 
     for number in range(3):
-        broadcast.advance(_model_of(number))
+        broadcast.advance(first if number == 0 else _model_of(number))
         models.append(arrays_of(broadcast.record))
         digests.append(broadcast.digest)
         if number == 0:

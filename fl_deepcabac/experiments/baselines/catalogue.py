@@ -24,7 +24,7 @@ from fl_deepcabac.experiments.baselines.sign import ScaledSign
 from fl_deepcabac.experiments.baselines.sparse import SparseTernary, TopK
 from fl_deepcabac.experiments.baselines.sz3 import Sz3
 from fl_deepcabac.experiments.baselines.uniform import Uniform
-from fl_deepcabac.experiments.codecs import DeepCabac, Uncompressed, UpdateCodec
+from fl_deepcabac.experiments.codecs import DOWNLINK_SETTINGS, DeepCabac, Uncompressed, UpdateCodec
 from fl_deepcabac.experiments.settings import SettingsError
 from fl_deepcabac.flower import DownlinkConfig
 
@@ -107,7 +107,6 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Method:
 def _build_deepcabac(settings: dict[str, Any]) -> DeepCabac:
     """Return our own codec."""
     ours = [field.name for field in fields(CodecConfig)]
-    of_downlink = [field.name for field in fields(DownlinkConfig)]
     downlink = settings.pop(_DOWNLINK, None)
     importance = settings.pop(_IMPORTANCE, None)
     if downlink is True:
@@ -118,9 +117,9 @@ def _build_deepcabac(settings: dict[str, Any]) -> DeepCabac:
     given = dict(downlink or {}) | {
         key.removeprefix(_DOWNLINK_PREFIX): settings.pop(key) for key in prefixed
     }
-    more = [_DOWNLINK, *(_DOWNLINK_PREFIX + each for each in of_downlink), _IMPORTANCE]
+    more = [_DOWNLINK, *(_DOWNLINK_PREFIX + each for each in DOWNLINK_SETTINGS), _IMPORTANCE]
     _require_known(settings, [*ours, *more])
-    _require_known(given, of_downlink)
+    _require_known(given, DOWNLINK_SETTINGS)
     is_wanted = isinstance(downlink, Mapping) or bool(prefixed)
     return DeepCabac(
         CodecConfig(**settings), DownlinkConfig(**given) if is_wanted else None, importance
