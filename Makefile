@@ -199,6 +199,10 @@ bench-baselines: $(EXTENSION) ## bits and error of other methods beside ours; ST
 bench-allocation: $(EXTENSION) ## accuracy at equal bytes of the rules that share out steps; Fashion-MNIST, over an hour
 	@$(BIN)/python benchmarks/allocation.py
 
+.PHONY: bench-weights
+bench-weights: $(EXTENSION) ## trained weights of many shapes beside other coders; fetches 120 MB; NNCODEC_PYTHON=... adds NNCodec
+	@$(BIN)/python benchmarks/real_weights.py
+
 .PHONY: bench-memory
 bench-memory: $(EXTENSION) ## peak memory of a server with 200 nodes of 5 M weights, states kept, dropped and spilled; minutes
 	@$(BIN)/python benchmarks/server_memory.py

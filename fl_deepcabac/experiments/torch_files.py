@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["TorchFileError", "read_torch"]
 
 # Under which key training scripts put the state dict beside other things.
-_KEYS = ("state_dict", "model_state_dict", "model", "net")
+_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
 
 class TorchFileError(ValueError):

@@ -142,6 +142,31 @@ def test_published_runs_are_added_and_replaced(
         assert (tmp_path / "fashion-mnist.csv").read_text(encoding="utf-8") == whole
 
 
+def test_table_of_trained_weights_is_that_of_the_published_rows() -> None:
+    weights = module("real_weights")
+    assert weights.DOCUMENT.read_text(encoding="utf-8") == weights.document_text()
+    assert weights.read_rows()
+
+
+def test_trained_weights_are_coded_at_the_error_that_is_asked_for() -> None:
+    coders, rng = module("weight_coders"), np.random.default_rng(6)
+    weights = {
+        "w": rng.normal(0, 0.05, (60, 80)).astype(np.float32),
+        "b": rng.normal(0, 9.0, 60).astype(np.float32),
+    }
+    # Errors are of matrices alone.
+    shifted = {"w": weights["w"] + np.float32(0.01), "b": weights["b"] * 0}
+    rms = float(np.sqrt(np.mean(np.square(weights["w"], dtype=np.float64))))
+    assert coders.error_of(weights, shifted) == pytest.approx(0.01 / rms, rel=1e-4)
+    assert coders.scale_of(weights) == pytest.approx(rms)
+    for error in coders.ERRORS:
+        coded = coders.ours_at(weights, "max", error)
+        assert 0.99 * error < coded.error <= error
+    found = {name: list(coders.measure(weights, name)) for name in coders.GENERAL}
+    assert [coded.error == 0 for [(_, coded)] in found.values()] == [True, True, False]
+    assert all(wanted is None for [(wanted, _)] in found.values())
+
+
 def test_table_of_models_is_that_of_the_published_rows() -> None:
     tables = module("model_tables")
     assert tables.DOCUMENT.read_text(encoding="utf-8") == tables.document_text()
