@@ -18,16 +18,14 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from fl_deepcabac.byte_planes import pack_planes
+from fl_deepcabac.errors import DeepCabacError
 from fl_deepcabac.flower.broadcast_records import (
     Coding,
-    Difference,
-    FileAndChain,
     Keyframe,
-    envelope_of_chain,
-    envelope_of_file,
     envelope_of_keyframe,
     model_digest,
 )
+from fl_deepcabac.flower.broadcast_ways import Ways
 from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.positive import encode_positive
 from fl_deepcabac.flower.weights import add_reference, schema_of, subtract_reference
@@ -44,7 +42,7 @@ logger = logging.getLogger("fl_deepcabac")
 
 
 class Broadcast:
-    """The broadcast model, the differences that led to it, and its keyframe.
+    """The broadcast model, and the stream of differences that leads to it.
 
     Parameters
     ----------
@@ -67,12 +65,7 @@ class Broadcast:
         self._global_digest = b""
         self._weights: Arrays = {}
         self._state: StreamState | None = None
-        self._chain: list[Difference] = []
-        # Name and content of the file that the run started from.
-        self._file: tuple[bytes, bytes] | None = None
-        self._keyframe: bytes | None = None  # of the broadcast model, once a node needed it
-        self._keyframe_bytes = 0  # of the last one made
-        self._envelopes: dict[bytes, bytes] = {}
+        self._ways = Ways(self._encode_keyframe)
 
     @property
     def keeps_copies(self) -> bool:
@@ -141,29 +134,34 @@ class Broadcast:
 
     def _begin(self, model: Arrays, schema: Schema) -> None:
         """Start with a first model, or with one of other tensors."""
-        weights, self._file = model, self._file_of(model, schema)
-        if self._file is None and not self.config.exact_keyframes:
+        is_first = not self._schema.tensors
+        weights, file = model, self._file_of(model, schema) if is_first else None
+        if file is None and not self.config.exact_keyframes:
             weights = dict(
                 round_to_grid(model, schema, relative_step=self.config.keyframe_relative_step)
             )
-        self._schema, self._chain = schema, []
+        self._schema = schema
         self._state = StreamState.fresh(schema, self.config.profile)
         self._adopt(weights, model_digest(weights, schema))
-        if self._file is not None:
-            # How long a chain may become before a keyframe is shorter.
-            self._keyframe_bytes = len(self._encode_keyframe())
+        self._ways.begin(file)
 
-    def _file_of(self, model: Arrays, schema: Schema) -> tuple[bytes, bytes] | None:
-        """Return name and content of the initial model, if this is its weights."""
+    def _file_of(self, model: Arrays, schema: Schema) -> bytes | None:
+        """Return the file of the initial model, if these are its weights."""
         file = self.config.initial_model
         if file is None:
             return None
-        digest = model_digest(model, schema)
-        if file.schema == schema and model_digest(decompress_model(file), schema) == digest:
-            return digest, file.to_bytes()
+        found = "other tensors, or their order"
+        if file.schema == schema:
+            try:
+                if model_digest(decompress_model(file), schema) == model_digest(model, schema):
+                    return file.to_bytes()
+                found = "others"
+            except DeepCabacError as error:
+                found = f"a damaged file: {error}"
         logger.warning(
             "DeepCABAC: the run does not start from initial_model: expected its weights as the "
-            "first model, found others, which are coded like any first model"
+            "first model, found %s; the model is coded like any first one",
+            found,
         )
         return None
 
@@ -176,7 +174,7 @@ class Broadcast:
         }
         left_out = {name: tensor.astype(np.float32) for name, tensor in self._left_out().items()}
         state = self._state
-        if state is None or self._keyframe is not None:
+        if state is None or self._ways.is_keyframe_sent:
             # A node that got the keyframe knows nothing of the stream.
             state = StreamState.fresh(schema, self.config.profile)
         coded = encode_positive(
@@ -196,20 +194,14 @@ class Broadcast:
         digest = model_digest(weights, schema)
         if digest == self.digest:
             return  # too little to send; nodes stay where they are, and so does the stream
-        self._chain.append(Difference(self.digest, coded.packet))
-        self._state = coded.state
+        base = self.digest
         self._adopt(weights, digest)
-        # A chain longer than a keyframe is not sent.
-        n_bytes = len(envelope_of_chain(self._chain))
-        while len(self._chain) > 1 and n_bytes > self._keyframe_bytes:
-            n_bytes -= len(envelope_of_chain(self._chain[:1])) - 1
-            del self._chain[0]
+        goes_on = self._ways.follow(base, coded.packet, digest)
+        self._state = coded.state if goes_on else None
 
     def _adopt(self, weights: Arrays, digest: bytes) -> None:
         self._weights, self.digest = weights, digest
         self.record = ArrayRecord({name: Array(array) for name, array in weights.items()})
-        self._keyframe = None
-        self._envelopes = {}
 
     def to_plain(self) -> dict[str, Any]:
         """Return everything that the next `advance` builds on, for a checkpoint."""
@@ -219,10 +211,7 @@ class Broadcast:
             "weights": self._weights,
             "profile": self.config.profile,
             "state": None if self._state is None else self._state.to_bytes(),
-            "chain": [[link.base, link.packet] for link in self._chain],
-            "keyframe": self._keyframe,
-            "keyframe_bytes": self._keyframe_bytes,
-            "file": None if self._file is None else list(self._file),
+            **self._ways.to_plain(),
         }
 
     @classmethod
@@ -246,12 +235,7 @@ class Broadcast:
         # A stream of another profile cannot go on: the next difference is coded afresh.
         if plain["state"] is not None and plain["profile"] == config.profile:
             broadcast._state = StreamState.from_bytes(plain["state"], schema, config.profile)
-        broadcast._chain = [Difference(base, packet) for base, packet in plain["chain"]]
-        broadcast._keyframe = plain["keyframe"]
-        broadcast._keyframe_bytes = plain["keyframe_bytes"]
-        # Checkpoints of earlier versions know of no file.
-        if (file := plain.get("file")) is not None:
-            broadcast._file = (file[0], file[1])
+        broadcast._ways.restore(plain)
         return broadcast
 
     def envelope_for(self, held: bytes | None) -> bytes | None:
@@ -264,42 +248,7 @@ class Broadcast:
         """
         if held == self.digest:
             return None
-        key = held or b""
-        if key not in self._envelopes:
-            chain = self._chain_from(held) or self._file_and_chain()
-            # The last keyframe's size stands in for that of one that nobody needed yet.
-            if chain is None or len(chain) > self._keyframe_bytes:
-                self._envelopes[key] = self._own_keyframe()
-            else:
-                self._envelopes[key] = chain
-        return self._envelopes[key]
-
-    def _chain_from(self, held: bytes | None) -> bytes | None:
-        """Return the differences since a model; None if they are not known any more."""
-        for i in range(len(self._chain) - 1, -1, -1):
-            if self._chain[i].base == held:
-                return envelope_of_chain(self._chain[i:])
-        return None
-
-    def _file_and_chain(self) -> bytes | None:
-        """Return the file that the run started from and all differences since, if these are known.
-
-        A node that gets them knows the stream, as one with a copy does.
-        """
-        if self._file is None:
-            return None
-        name, content = self._file
-        first = self._chain[0].base if self._chain else self.digest
-        return (
-            envelope_of_file(FileAndChain(content, tuple(self._chain))) if first == name else None
-        )
-
-    def _own_keyframe(self) -> bytes:
-        """Return the keyframe of the broadcast model, made when the first node needs it."""
-        if self._keyframe is None:
-            self._keyframe = self._encode_keyframe()
-            self._keyframe_bytes = len(self._keyframe)
-        return self._keyframe
+        return self._ways.shortest(held)
 
     def _encode_keyframe(self) -> bytes:
         packet = None

@@ -18,8 +18,8 @@ class DownlinkConfig:
     """How the global model travels to the nodes.
 
     Nodes keep a copy of the model they were sent last, and get the coded difference to the next
-    one; nodes without a copy get a keyframe. What quantisation leaves out of a difference is in the
-    next one.
+    one; nodes without a copy get the whole model, a keyframe. What quantisation leaves out of a
+    difference is in the next one.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class DownlinkConfig:
     initial_model : CompressedModel, optional
         What the run starts from: give its weights (`decompress_model`) to ``start`` as
         ``initial_arrays``. Nodes without a copy get its file, as it is, and the differences since,
-        for as long as that is smaller than a keyframe. Without effect, with a warning, where the
-        run starts from other weights.
+        for as long as that takes fewer bytes than a keyframe; they decode each of these. Without
+        effect, with a warning, where the run starts from other weights.
 
     Raises
     ------
@@ -79,7 +79,10 @@ class DownlinkConfig:
         }
         for name, (is_good, expected) in checks.items():
             if not is_good:
-                raise ConfigError(name, expected=expected, found=getattr(self, name))
+                found = getattr(self, name)
+                # Not the content of a file.
+                found = type(found).__name__ if name == "initial_model" else found
+                raise ConfigError(name, expected=expected, found=found)
         if self.profile not in get_args(Profile):
             expected = f"one of {', '.join(get_args(Profile))}"
             raise ConfigError("profile", expected=expected, found=self.profile)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fl_deepcabac.byte_planes import unpack_planes
 from fl_deepcabac.codec import decode_update
-from fl_deepcabac.errors import DecodeError, DeepCabacError, SchemaMismatchError, StateMismatchError
+from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.errors import DecodeError, DeepCabacError, StateMismatchError
 from fl_deepcabac.flower.broadcast_records import (
     Difference,
     FileAndChain,
@@ -131,7 +132,8 @@ def receive_model(content: RecordDict, named: Named, copy: ModelCopy) -> ArrayRe
             weights = _checked(arrays, envelope.schema, named.digest)
         else:
             if isinstance(envelope, FileAndChain):
-                _begin_with_file(envelope.content, copy)
+                if copy.digest not in {named.digest, *(link.base for link in envelope.chain)}:
+                    _begin_with_file(envelope.content, copy)
                 envelope = envelope.chain
             weights, state = _follow_chain(envelope, named.digest, copy)
     except DeepCabacError as error:
@@ -147,15 +149,9 @@ def receive_model(content: RecordDict, named: Named, copy: ModelCopy) -> ArrayRe
 def _decode_keyframe(keyframe: Keyframe) -> Arrays:
     if keyframe.coding == "exact":
         return unpack_planes(keyframe.content, keyframe.schema)
-    header = inspect_packet(keyframe.content)
-    # First, because a state takes memory by the schema, which may be damaged.
-    if header.schema_digest != keyframe.schema.digest:
-        raise SchemaMismatchError(
-            f"keyframe: expected a packet of schema {keyframe.schema.digest.hex()}, "
-            f"found {header.schema_digest.hex()}"
-        )
-    state = StreamState.fresh(keyframe.schema, header.profile)
-    return decode_update(keyframe.content, schema=keyframe.schema, state=state).update
+    profile = inspect_packet(keyframe.content).profile
+    model = CompressedModel(keyframe.content, keyframe.schema, CodecConfig(profile=profile))
+    return decompress_model(model)
 
 
 def _begin_with_file(content: bytes, copy: ModelCopy) -> None:

@@ -9,7 +9,7 @@ size before anything is allocated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from fl_deepcabac.atomic_file import write_atomically
 from fl_deepcabac.codec import EncodedUpdate, decode_update, encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.container import container_bytes, parse_container
-from fl_deepcabac.errors import BudgetError, LimitExceededError
+from fl_deepcabac.errors import BudgetError, LimitExceededError, SchemaMismatchError
 from fl_deepcabac.models.steps import VECTOR_STEP, model_steps
+from fl_deepcabac.packet import inspect_packet
 from fl_deepcabac.rate import budget_of
 from fl_deepcabac.report import UpdateReport
 from fl_deepcabac.schema import Schema
@@ -45,7 +46,7 @@ class CompressedModel:
     Parameters
     ----------
     packet : bytes
-        Coded against a fresh state.
+        Coded against a fresh state. Not part of what is printed.
     schema : Schema
     config : CodecConfig
         That the packet was made with; only its profile matters to a decoder.
@@ -53,8 +54,8 @@ class CompressedModel:
         What each tensor cost. None where the model was read from a file.
     """
 
-    packet: bytes
-    schema: Schema
+    packet: bytes = field(repr=False)
+    schema: Schema = field(repr=False)
     config: CodecConfig
     report: UpdateReport | None = None
 
@@ -219,5 +220,11 @@ def decompress_model(model: CompressedModel, *, threads: int = 1) -> Arrays:
     SchemaMismatchError, ConfigError, StateMismatchError
         If it belongs to another model, another profile, or to the middle of a stream.
     """
+    # First, because a state takes memory by the schema, which may be damaged.
+    found = inspect_packet(model.packet).schema_digest
+    if found != model.schema.digest:
+        raise SchemaMismatchError(
+            f"model: expected a packet of schema {model.schema.digest.hex()}, found {found.hex()}"
+        )
     state = StreamState.fresh(model.schema, model.config.profile)
     return decode_update(model.packet, schema=model.schema, state=state, threads=threads).update

@@ -111,7 +111,7 @@ def test_keyframe_of_a_damaged_schema_is_refused_before_its_state_takes_memory(
         envelope=envelope_of_keyframe(Keyframe(vast, "on grid", packet)),
     )
     monkeypatch.setattr(StreamState, "fresh", lambda *_: pytest.fail("a state is made"))
-    with pytest.raises(DecodeError, match=r"needs a keyframe: keyframe: expected a packet of"):
+    with pytest.raises(DecodeError, match=r"needs a keyframe: model: expected a packet of"):
         deepcabac_mod(message, new_context(), lambda reply, _: reply)
 
 

@@ -13,7 +13,7 @@ from flower.four_nodes import N_NODES
 from flower.toy import Arrays, arrays_of, initial_arrays, record_of
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from fl_deepcabac import CodecConfig, DecodeError
+from fl_deepcabac import CodecConfig, DecodeError, Schema, StreamState
 from fl_deepcabac.errors import ConfigError
 from fl_deepcabac.flower import DownlinkConfig
 from fl_deepcabac.flower.broadcast import Broadcast
@@ -22,6 +22,7 @@ from fl_deepcabac.flower.broadcast_records import (
     FileAndChain,
     Keyframe,
     Named,
+    envelope_of_file,
     parse_envelope,
 )
 from fl_deepcabac.flower.model_copy import ModelCopy, receive_model
@@ -37,6 +38,7 @@ def compressed(**settings: Any) -> CompressedModel:
 
 
 FILE = compressed()
+ROUNDS = np.random.default_rng
 START = record_of(decompress_model(FILE))
 
 
@@ -59,7 +61,7 @@ def moved(arrays: Arrays, rng: np.random.Generator, by: float = 0.01) -> ArrayRe
 
 def followed(n_rounds: int, *, by: float = 0.01) -> Broadcast:
     """Return the broadcast of a run that has gone on from the file for some rounds."""
-    rng = np.random.default_rng(3)
+    rng = ROUNDS(3)
     broadcast = Broadcast(DownlinkConfig(initial_model=FILE))
     broadcast.advance(START)
     for _ in range(n_rounds):
@@ -100,7 +102,7 @@ def test_a_node_that_comes_later_gets_the_file_and_the_differences_and_knows_the
     weights = received(envelope, broadcast.digest, copy)
     assert bytes_of(weights) == bytes_of(arrays_of(broadcast.record))
     # The next difference is warm, and this node can follow it.
-    broadcast.advance(moved(weights, np.random.default_rng(4)))
+    broadcast.advance(moved(weights, ROUNDS(4)))
     link = broadcast.envelope_for(copy.digest)
     assert link is not None
     assert len(link) < len(envelope) / 2
@@ -108,22 +110,90 @@ def test_a_node_that_comes_later_gets_the_file_and_the_differences_and_knows_the
     assert bytes_of(after) == bytes_of(arrays_of(broadcast.record))
 
 
-def test_a_chain_longer_than_a_keyframe_gives_way_to_one() -> None:
-    broadcast, rng, lengths = followed(0), np.random.default_rng(3), []
-    for _ in range(40):
-        envelope = broadcast.envelope_for(None)
-        assert envelope is not None
-        if isinstance(sent_envelope(envelope), Keyframe):
-            break
-        lengths.append(len(envelope))
-        broadcast.advance(moved(arrays_of(broadcast.record), rng))
-    else:
-        pytest.fail("expected a keyframe in the end")
-    assert len(lengths) > 2
-    assert max(lengths) <= len(envelope) * 1.05
+@pytest.mark.parametrize("settings", [{}, {"quantizer": "uniform"}])
+def test_what_is_sent_is_the_shorter_of_file_and_keyframe_in_every_round(
+    settings: dict[str, Any],
+) -> None:
+    file = compressed(**settings)
+    broadcast, rng, kinds = Broadcast(DownlinkConfig(initial_model=file)), ROUNDS(3), []
+    broadcast.advance(record_of(decompress_model(file)))
+    for _ in range(25):
+        sent = broadcast.envelope_for(None)
+        assert sent is not None
+        from_file, keyframe = broadcast._ways._from_file(), broadcast._encode_keyframe()
+        assert len(sent) == min(len(way) for way in (from_file, keyframe) if way is not None)
+        kinds.append(type(sent_envelope(sent)))
+        weights = received(sent, broadcast.digest, ModelCopy(RecordDict(), 1))
+        assert bytes_of(weights) == bytes_of(arrays_of(broadcast.record))
+        broadcast.advance(moved(weights, rng))
+    # First the one and then the other: once dropped, the file does not come back.
+    assert kinds == sorted(kinds, key=lambda kind: kind is Keyframe)
+    assert kinds.count(FileAndChain) > 2
+    assert Keyframe in kinds
+
+
+def test_a_way_back_to_an_earlier_model_leaves_every_node_able_to_follow() -> None:
+    broadcast = followed(0)
+    first = arrays_of(broadcast.record)
+    stayed, went = ModelCopy(RecordDict(), 1), ModelCopy(RecordDict(), 2)
+
+    def send(copy: ModelCopy) -> None:
+        envelope = broadcast.envelope_for(copy.digest or None)
+        if envelope is not None:
+            received(envelope, broadcast.digest, copy)
+        assert copy.digest == broadcast.digest
+
+    send(stayed)
+    send(went)
+    # One weight that is zero, by a power of two: there and back again, exactly.
+    name = next(name for name, tensor in first.items() if (tensor == 0).any())
+    there = first[name].copy()
+    there.flat[int(np.flatnonzero(there == 0)[0])] = 8
+    broadcast.advance(record_of({**first, name: there}))
+    assert broadcast.digest != stayed.digest
+    send(went)
+    broadcast.advance(record_of(first))
+    assert broadcast.digest == stayed.digest
+    late = ModelCopy(RecordDict(), 3)
+    for copy in (stayed, went, late):
+        send(copy)
+    broadcast.advance(moved(first, ROUNDS(5)))
+    envelope = broadcast.envelope_for(stayed.digest)
+    assert envelope is not None
+    # Nobody goes there and back again.
+    assert len(sent_envelope(envelope)) == 1
+    for copy in (stayed, went, late):
+        send(copy)
+
+
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_a_node_that_holds_something_goes_on_from_there_and_not_from_the_file(held: int) -> None:
+    broadcast, rng = followed(0), ROUNDS(3)
     copy = ModelCopy(RecordDict(), 1)
-    weights = received(envelope, broadcast.digest, copy)
+    for number in range(3):
+        if number:
+            broadcast.advance(moved(arrays_of(broadcast.record), rng))
+        if number <= held:
+            envelope = broadcast.envelope_for(copy.digest or None)
+            assert envelope is not None
+            received(envelope, broadcast.digest, copy)
+    # As to a node that nobody knows anything of.
+    envelope = broadcast.envelope_for(None)
+    assert envelope is not None
+    assert isinstance(sent_envelope(envelope), FileAndChain)
+    # The file is of no account to it.
+    begin = 5 + FILE.n_bytes // 2
+    damaged = envelope[:begin] + bytes([envelope[begin] ^ 1]) + envelope[begin + 1 :]
+    weights = received(damaged, broadcast.digest, copy)
     assert bytes_of(weights) == bytes_of(arrays_of(broadcast.record))
+
+
+def test_nodes_that_keep_no_copy_get_the_file_each_time() -> None:
+    downlink = DownlinkConfig(initial_model=FILE, client_copy_bytes=0)
+    strategy, _, seen, _ = run(downlink, model=START, num_rounds=3)
+    assert strategy.communication.totals.failures == 0
+    assert min(packet_bytes(strategy, 0, "train")) >= FILE.n_bytes
+    assert bytes_of(seen.by_node[2, 3]) == bytes_of(seen.by_strategy[3])
 
 
 def test_a_checkpoint_keeps_the_file() -> None:
@@ -138,17 +208,39 @@ def test_a_checkpoint_keeps_the_file() -> None:
     assert isinstance(sent_envelope(older), Keyframe)
 
 
-@pytest.mark.parametrize("model", [record_of(WEIGHTS), initial_arrays(40)])
+DAMAGED = CompressedModel(FILE.packet[:-9] + bytes(9), FILE.schema, FILE.config)
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "found"),
+    [
+        (FILE, record_of(WEIGHTS), "found others"),
+        (FILE, initial_arrays(40), "found other tensors, or their order"),
+        (DAMAGED, START, "found a damaged file"),
+    ],
+)
 def test_another_first_model_is_coded_like_any_with_a_warning(
-    model: ArrayRecord, caplog: pytest.LogCaptureFixture
+    file: CompressedModel, model: ArrayRecord, found: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "fl_deepcabac"):
-        broadcast = Broadcast(DownlinkConfig(initial_model=FILE))
+        broadcast = Broadcast(DownlinkConfig(initial_model=file))
         broadcast.advance(model)
-    assert "expected its weights as the first model, found others" in caplog.text
+    assert f"expected its weights as the first model, {found}" in caplog.text
     envelope = broadcast.envelope_for(None)
     assert envelope is not None
     assert isinstance(sent_envelope(envelope), Keyframe)
+
+
+def test_a_later_model_of_other_tensors_is_no_reason_to_warn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broadcast = followed(1)
+    broadcast.advance(initial_arrays(40))
+    envelope = broadcast.envelope_for(None)
+    assert envelope is not None
+    assert isinstance(sent_envelope(envelope), Keyframe)
+    assert broadcast.to_plain()["file"] is None
+    assert not caplog.records
 
 
 def test_a_damaged_file_is_refused_and_leaves_no_copy() -> None:
@@ -164,6 +256,19 @@ def test_a_damaged_file_is_refused_and_leaves_no_copy() -> None:
         assert copy.digest == b""
 
 
+def test_a_vast_schema_is_refused_before_a_state_takes_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vast = Schema.from_json('[["w","float32",[2,33333333]]]')
+    content = CompressedModel(FILE.packet, vast, FILE.config).to_bytes()
+    monkeypatch.setattr(StreamState, "fresh", lambda *_: pytest.fail("a state is made"))
+    with pytest.raises(DecodeError, match="needs a keyframe: model: expected a packet of schema"):
+        received(envelope_of_file(FileAndChain(content)), bytes(8), ModelCopy(RecordDict(), 1))
+
+
 def test_another_type_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"initial_model.*expected a CompressedModel or None"):
+    with pytest.raises(
+        ConfigError, match=r"initial_model.*expected a CompressedModel or None, found .?bytes"
+    ):
         DownlinkConfig(initial_model=FILE.to_bytes())  # type: ignore[arg-type]
+    assert len(repr(DownlinkConfig(initial_model=FILE))) < 1000

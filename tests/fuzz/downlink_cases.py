@@ -15,7 +15,7 @@ from fl_deepcabac.flower import DownlinkConfig
 from fl_deepcabac.flower.broadcast import Broadcast
 from fl_deepcabac.flower.broadcast_records import write_broadcast
 from fl_deepcabac.flower.records import FRESH_TOKEN, parse_update, write_settings
-from fl_deepcabac.models import compress_model, decompress_model
+from fl_deepcabac.models import CompressedModel, compress_model, decompress_model
 
 __all__ = ["Case", "cases", "context_with", "message_with", "train"]
 
@@ -71,6 +71,15 @@ def _model_of(number: int) -> ArrayRecord:
     )
 
 
+def _model_after(file: CompressedModel | None, number: int) -> ArrayRecord:
+    """Return a global model: that of the file, if there is one, whose biases move."""
+    if file is None:
+        return _model_of(number)
+    arrays = dict(decompress_model(file))
+    arrays["b"] = arrays_of(_model_of(number))["b"] if number else arrays["b"]
+    return record_of(arrays)
+
+
 class _Client:
     """A client that is sent one model after the other."""
 
@@ -102,7 +111,8 @@ class _Client:
 def cases() -> tuple[Case, ...]:
     """Return all cases; inputs name them by number, so new ones go to the end."""
     exact = DownlinkConfig(profile="fast", exact_keyframes=True)
-    file = compress_model(arrays_of(_model_of(0)))
+    # Its weights are on no short grid, so that it is shorter than a keyframe with differences, too.
+    file = compress_model(arrays_of(_model_of(0)), dc.CodecConfig(step=0.3141592))
     return (
         *_cases_of(DownlinkConfig(profile="fast")),
         *_cases_of(exact),
@@ -113,9 +123,6 @@ def cases() -> tuple[Case, ...]:
 def _cases_of(config: DownlinkConfig) -> list[Case]:
     """Let a client follow three models, and note on the way what else might have been sent."""
     broadcast, new, client = Broadcast(config), _Client(), _Client()
-    file, first = config.initial_model, _model_of(0)
-    if file is not None:
-        first = record_of(decompress_model(file))
     models, digests, sent = [], [], []
 
     def note(held: int | None, receiver: _Client) -> RecordDict:
@@ -125,7 +132,7 @@ def _cases_of(config: DownlinkConfig) -> list[Case]:
         return content
 
     for number in range(3):
-        broadcast.advance(first if number == 0 else _model_of(number))
+        broadcast.advance(_model_after(config.initial_model, number))
         models.append(arrays_of(broadcast.record))
         digests.append(broadcast.digest)
         if number == 0:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 from flower.toy import record_of
 
-from fuzz import TARGETS
+from fl_deepcabac.flower.broadcast_records import FileAndChain, Keyframe, parse_envelope
+from fuzz import TARGETS, downlink_cases
 from fuzz.corpus import CORPUS, read_corpus, read_dictionary
 from fuzz.mutations import mutations
 from fuzz.surroundings import settled
@@ -88,3 +89,17 @@ def test_every_target_has_a_corpus_and_every_corpus_a_target() -> None:
 def test_dictionary_can_be_read() -> None:
     assert b"FDC\x01" in read_dictionary()
     assert b'"config"' in read_dictionary()
+
+
+def test_messages_down_are_of_every_kind() -> None:
+    kinds = set()
+    for case in downlink_cases.cases():
+        [record] = case.content.array_records.values()
+        envelope = parse_envelope(record)
+        if isinstance(envelope, Keyframe):
+            kinds.add(envelope.coding)
+        elif isinstance(envelope, FileAndChain):
+            kinds.add(f"file and {len(envelope.chain)}")
+        else:
+            kinds.add(f"chain of {len(envelope)}")
+    assert {"on grid", "exact", "file and 0", "file and 2", "chain of 1", "chain of 2"} <= kinds
