@@ -224,7 +224,7 @@ def _add_simulate(commands: Any) -> None:
         help="compress the model on its way to the clients, too",
     )
     codec.add_argument(
-        "--downlink-step",
+        "--downlink-relative-step",
         type=number,
         metavar="K",
         help="the same with this step, in RMS of what the global model moved by",

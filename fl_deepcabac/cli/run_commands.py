@@ -60,8 +60,8 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
         from fl_deepcabac.flower import DownlinkConfig, default_config  # noqa: PLC0415
 
         downlink = None
-        if arguments.downlink_step is not None:
-            downlink = DownlinkConfig(relative_step=arguments.downlink_step)
+        if arguments.downlink_relative_step is not None:
+            downlink = DownlinkConfig(relative_step=arguments.downlink_relative_step)
         elif arguments.downlink:
             downlink = DownlinkConfig()
         load_partitioned(settings)
