@@ -8,8 +8,8 @@ costs one multiplication a weight and batch, and no pass over the data of its ow
 References
 ----------
 .. [1] J. Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 114(13),
-   2017: squared gradients as the importance of weights. Those of batches, as here, are smaller than
-   those of single samples by an unknown factor, which importance, being relative, does not see.
+   2017: squared gradients of single samples as the importance of weights. Those of batches, as
+   here, are smaller where samples disagree, by up to the size of the batch: cheaper, and coarser.
 """
 
 from __future__ import annotations
@@ -46,14 +46,18 @@ class GradientSquares:
         self._weights = {
             name: weights for name, weights in model.named_parameters() if weights.requires_grad
         }
-        self._sums = {name: torch.zeros_like(weights) for name, weights in self._weights.items()}
+        self._sums = {
+            name: torch.zeros_like(weights, dtype=torch.float64)
+            for name, weights in self._weights.items()
+        }
 
     @torch.no_grad()
     def add(self) -> None:
         """Take in the gradients that the weights have now."""
         for name, weights in self._weights.items():
             if weights.grad is not None:
-                self._sums[name].addcmul_(weights.grad, weights.grad)
+                # The square of a large float32 is none.
+                self._sums[name] += weights.grad.double().square()
 
     def importance(self, power: float) -> dict[str, torch.Tensor]:
         """Return what each weight's squared error counts, beside the others of its tensor.
@@ -71,7 +75,7 @@ class GradientSquares:
         """
         means = {name: sums.mean() for name, sums in self._sums.items()}
         return {
-            name: (self._sums[name] / mean).pow(power) + _FLOOR
+            name: ((self._sums[name] / mean).pow(power) + _FLOOR).float()
             for name, mean in means.items()
             if mean > 0
         }

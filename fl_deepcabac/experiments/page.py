@@ -222,7 +222,7 @@ def _settings(record: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
         (f"Codec of “{run['label']}”", _pairs({"codec": run["codec"], **run["codec_settings"]}))
         for run in config["runs"]
     ]
-    made_with = config["versions"] | config["machine"]
+    made_with = config["versions"] | config.get("machine", {})
     return [*groups, ("Made with", _pairs(made_with))]
 
 

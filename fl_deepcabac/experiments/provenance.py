@@ -16,6 +16,7 @@ from fl_deepcabac import __version__
 from fl_deepcabac.experiments.client import task_of
 from fl_deepcabac.experiments.engine import available_cores
 from fl_deepcabac.experiments.settings import RunSettings
+from fl_deepcabac.experiments.training import initial_model
 from fl_deepcabac.experiments.travelling import travelling_weights
 
 __all__ = ["provenance_of"]
@@ -37,7 +38,9 @@ def provenance_of(settings: RunSettings) -> dict[str, Any]:
         JSON values: ``model``, a list of name and shape of each tensor that travels; ``versions``
         by package; ``machine``, with ``processor``, ``cores`` this process may use, and ``system``.
     """
-    model = task_of(settings).build_model(settings.model)
+    task = task_of(settings)
+    # Leaves torch's own generator alone.
+    model = initial_model(lambda: task.build_model(settings.model), seed=0)
     return {
         "model": [
             {"name": name, "shape": list(tensor.shape)}

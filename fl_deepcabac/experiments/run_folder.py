@@ -145,6 +145,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path}: expected JSON, found: {error}") from error
     sections = config.keys() if isinstance(config, dict) else ()
     for section, is_sound in _SECTION_CHECKS.items():
+        if section in _OPTIONAL and section not in sections:
+            continue
         if section not in sections:
             raise RunFolderError(f"{path}: expected the section {section!r}, found none")
         if not is_sound(config[section]):
@@ -199,6 +201,8 @@ def _is_tensor(value: object) -> bool:
     )
 
 
+# Not in run folders of earlier versions.
+_OPTIONAL = {"machine"}
 _SECTION_CHECKS: dict[str, Callable[[object], bool]] = {
     "settings": _is_pairs,
     "training": _is_pairs,

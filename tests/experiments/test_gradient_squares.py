@@ -42,6 +42,12 @@ def test_importance_is_the_mean_square_beside_that_of_the_tensor() -> None:
     assert importance["w"].tolist() == pytest.approx([2.51, 0.01, 0.51])
 
 
+def test_squares_of_large_gradients_stay_finite() -> None:
+    importance = squares_of([3e30, 0.0, 1e30]).importance(1.0)
+    assert importance["w"].tolist() == pytest.approx([2.71, 0.01, 0.31])
+    assert importance["w"].dtype == torch.float32
+
+
 def test_a_power_narrows_the_spread() -> None:
     importance = squares_of([3.0, 0.0, 1.0]).importance(0.5)
     assert importance["w"].tolist() == pytest.approx([2.7**0.5 + 0.01, 0.01, 0.3**0.5 + 0.01])

@@ -93,6 +93,13 @@ def test_broken_section_is_named(folder: Path, section: str, value: object) -> N
         read_run(folder)
 
 
+def test_a_folder_from_before_machines_were_kept_is_read(folder: Path) -> None:
+    config = make_config()
+    del config["machine"]
+    write_config(folder, config)
+    assert read_run(folder).config == config
+
+
 @pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b"\xff", b'{"run": 1}', b"[" * 100_000])
 def test_broken_row_is_named_with_its_line(folder: Path, line: bytes) -> None:
     with (folder / "rounds.jsonl").open("ab") as stream:

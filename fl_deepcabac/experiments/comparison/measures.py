@@ -15,10 +15,12 @@ from fl_deepcabac.experiments.comparison.grouping import CodecRuns, Setting
 from fl_deepcabac.experiments.comparison.naming import natural_key
 from fl_deepcabac.experiments.rows import RoundRow, Totals, quotient
 
-__all__ = ["TOLERATED_POINTS", "Spread", "Summary", "summarise"]
+__all__ = ["TOLERATED_POINTS", "Spread", "Summary", "is_tolerated", "summarise"]
 
 # A codec that costs more accuracy than this is not what a reader would pick.
 TOLERATED_POINTS = 1.0
+# A part of a point that no test set is large enough for, and rounding is.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -235,22 +237,26 @@ def _until_target(
     found: list[float | None] = []
     for seed in _shared_seeds(runs, baseline):
         rows, reference = runs.runs[seed], baseline.runs[seed][-1].accuracy
-        target = None if reference is None else reference - TOLERATED_POINTS / 100
-        last = None if target is None else _first_at(rows, target)
+        last = None if reference is None else _first_near(rows, reference)
         found.append(None if last is None else value(rows[: last + 1]))
     return _spread(found)
 
 
-def _first_at(rows: Sequence[RoundRow], target: float) -> int | None:
-    """Return the index of the first round with this accuracy or more."""
+def _first_near(rows: Sequence[RoundRow], reference: float) -> int | None:
+    """Return the index of the first round with about this accuracy, or more."""
     return next(
         (
             index
             for index, row in enumerate(rows)
-            if row.accuracy is not None and row.accuracy >= target
+            if row.accuracy is not None and is_tolerated(100 * (reference - row.accuracy))
         ),
         None,
     )
+
+
+def is_tolerated(points_below: float) -> bool:
+    """Say whether so many points below no compression are at most `TOLERATED_POINTS`."""
+    return points_below <= TOLERATED_POINTS + _ROUNDING
 
 
 def _front(points: dict[str, tuple[float, float]]) -> set[str]:

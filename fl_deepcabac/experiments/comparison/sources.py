@@ -67,6 +67,6 @@ def _runs_of_simulation(folder: Path) -> Iterator[FinishedRun]:
             "status": "finished",
             "reason": None,
             "versions": record.config["versions"],
-            "machine": record.config["machine"],
+            "machine": record.config.get("machine", {}),
         }
         yield FinishedRun(about, rows)

@@ -113,7 +113,8 @@ COLUMNS = (
     Column(
         f"To \N{MINUS SIGN}{TOLERATED_POINTS:g} point",
         f"Uplink until the accuracy was first at most {TOLERATED_POINTS:g} point below the last "
-        "one of the uncompressed run of the same seed; none if a seed never came so close.",
+        "one of the uncompressed run of the same seed; none if a seed never came so close. Luck "
+        "where accuracy swings from round to round.",
         lambda line: _bytes_or_nothing(line.bytes_to_target),
         lambda line: _mean(line.bytes_to_target),
     ),

@@ -11,7 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fl_deepcabac.experiments.comparison.grouping import UNCOMPRESSED, Setting
-from fl_deepcabac.experiments.comparison.measures import TOLERATED_POINTS, Spread, Summary
+from fl_deepcabac.experiments.comparison.measures import (
+    TOLERATED_POINTS,
+    Spread,
+    Summary,
+    is_tolerated,
+)
 from fl_deepcabac.experiments.summary import format_bytes, format_ratio
 
 __all__ = [
@@ -68,7 +73,7 @@ def find(setting: Setting, summaries: Sequence[Summary]) -> Finding:
     close = [
         summary
         for summary in candidates
-        if summary.points_below is not None and summary.points_below.mean <= TOLERATED_POINTS
+        if summary.points_below is not None and is_tolerated(summary.points_below.mean)
     ]
     subject = min(close, key=lambda summary: summary.uplink_bytes.mean, default=candidates[0])
     reference = None if setting.baseline is None else setting.baseline.label
