@@ -27,9 +27,9 @@ import torch
 from paper_networks import NETWORKS, PaperNetwork, Sources
 
 from fl_deepcabac.atomic_file import write_atomically
-from fl_deepcabac.experiments.model_baselines import BaselineCoder
+from fl_deepcabac.experiments.model_baselines import BaselineCoder, zero_order_bytes
 from fl_deepcabac.experiments.model_baselines.nncodec import NnCodecCoder
-from fl_deepcabac.models import SearchError, SearchPoint, search
+from fl_deepcabac.models import SearchError, SearchPoint, decompress_model, search
 from fl_deepcabac.models.search import search_points
 from fl_deepcabac.schema import Schema
 
@@ -74,7 +74,8 @@ def _deepcabac(method: Any, *, has_importance: bool) -> Callable[[PaperNetwork, 
         result = search(
             network.weights, network.accuracy, TOLERANCE, method, importance=importance, log=log
         )
-        return *_tried(result.point, result.points), result.accuracy_before, None
+        n_entropy = zero_order_bytes(decompress_model(result.model))
+        return *_tried(result.point, result.points), result.accuracy_before, n_entropy
 
     return run
 

@@ -104,7 +104,7 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
 
     Notes
     -----
-    Some forty evaluations. Memory: a few models for each job.
+    Fifty to sixty evaluations. Memory: a few models for each job.
 
     References
     ----------
@@ -239,12 +239,17 @@ def _walk(
     do_all: Callable[[Callable[[Any], object], Iterable[Any]], object],
 ) -> None:
     middle = trials.n_rungs // 2
-    do_all(partial(trials.boundary, start=middle), first)
     has_prices = len(first) > 1
+    do_all(partial(trials.boundary, start=middle), [p for p in first if p > 0 or not has_prices])
+    if has_prices and 0 in first:
+        # Levels that cost nothing: their boundary is not far from those of small prices.
+        priced = trials.best()
+        trials.boundary(0.0, start=middle if priced is None else trials.rung_of(priced))
     for factor in REFINEMENTS if has_prices else ():
-        best = trials.best()
+        # Zero has no neighbours.
+        best = trials.best(is_priced=True)
         if best is None:
-            return
+            break
         rung = trials.rung_of(best)
         near = (best.rd_lambda / factor, best.rd_lambda * factor)
         do_all(partial(trials.boundary, start=rung), near)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model coded at any point of a search: a coarseness, which gives the steps, and a price."""
+"""A model coded at any point of a search: a coarseness, which gives the steps, and a price.
+
+At a price of zero levels are the nearest ones, without a trellis: what a plain quantiser chooses,
+coded by the same coder.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +47,8 @@ COARSENESSES: Final = tuple(
 )
 # Prices of a bit to begin with.
 FIRST_PRICES: Final[Mapping[str, tuple[float, ...]]] = {
-    "dc-v1": (0.0005, 0.005, 0.05, 0.5),
-    "dc-v2": (0.03, 0.12, 0.48),
+    "dc-v1": (0.0, 0.0005, 0.005, 0.05, 0.5),
+    "dc-v2": (0.0, 0.03, 0.12, 0.48),
 }
 
 
@@ -123,6 +127,9 @@ class SearchCoder:
 
     def given(self, coarseness: float, price: float) -> tuple[GivenSteps, CodecConfig]:
         """Return the steps and prices of a point, and the settings that come nearest to them."""
+        base = self.config
+        if price == 0:
+            base = replace(base, quantizer="uniform", trellis=None)
         if self.method == "dc-v1":
             given = coarseness_steps(
                 self.weights,
@@ -133,9 +140,9 @@ class SearchCoder:
                 vector_step=self.vector_step,
                 step_overrides=self.config.step_overrides,
             )
-            return given, self.config
+            return (given, base) if price else (GivenSteps(given.steps), base)
         config = replace(
-            self.config,
+            base,
             step=coarseness,
             relative_step=None,
             target_bytes=None,
@@ -147,8 +154,10 @@ class SearchCoder:
     def code(self, coarseness: float, price: float) -> tuple[CompressedModel, Arrays]:
         """Return the model at a point, and what it decodes to."""
         given, config = self.given(coarseness, price)
+        # The nearest level is the nearest, whatever its error counts.
+        importance = self.importance or None if price else None
         encoded = encode_model(
-            self.weights, self.schema, config, importance=self.importance or None, given=given
+            self.weights, self.schema, config, importance=importance, given=given
         )
         model = CompressedModel(encoded.packet, self.schema, config, encoded.report)
         return model, encoded.decoded

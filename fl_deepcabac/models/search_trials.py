@@ -138,9 +138,19 @@ class Trials:
         """Return what this search asked for, by coarseness and price."""
         return tuple(self._asked[key] for key in sorted(self._asked))
 
-    def best(self) -> SearchPoint | None:
-        """Return the smallest point within the tolerance; among equals the most accurate."""
-        good = [point for point in self.tried() if self.is_good(point)]
+    def best(self, *, is_priced: bool = False) -> SearchPoint | None:
+        """Return the smallest point within the tolerance; among equals the most accurate.
+
+        Parameters
+        ----------
+        is_priced : bool
+            Of those alone whose bits have a price.
+        """
+        good = [
+            point
+            for point in self.tried()
+            if self.is_good(point) and (point.rd_lambda > 0 or not is_priced)
+        ]
         return min(good, key=lambda point: (point.n_bytes, -point.accuracy), default=None)
 
     def _accuracy_of(self, decoded: Arrays) -> float:

@@ -70,9 +70,27 @@ def test_search_does_as_well_as_a_blind_grid(tolerance: float) -> None:
     assert result.point.accuracy >= 90.0 - tolerance
     assert result.model.n_bytes == result.point.n_bytes <= 1.02 * best_of_a_grid(tolerance)
     assert judge(decompress_model(result.model)) == result.point.accuracy
-    assert judge.n_calls < 60
+    assert judge.n_calls < 65
     assert result.point in result.front
     assert result.front == pareto_front(result.points)
+
+
+@pytest.mark.parametrize("method", ["dc-v1", "dc-v2"])
+def test_nearest_levels_are_among_what_is_tried(method: Any) -> None:
+    # Worth nothing but where a level is the nearest one.
+    def accuracy(weights: Weights) -> float:
+        steps = [np.unique(np.abs(own[own != 0])).min(initial=1.0) for own in weights.values()]
+        is_near = all(
+            np.abs(own - WEIGHTS[name]).max() <= 0.5001 * step
+            for (name, own), step in zip(weights.items(), steps, strict=True)
+        )
+        return 90.0 if is_near else 10.0
+
+    result = search(WEIGHTS, accuracy, 0.1, method, importance=IMPORTANCE)
+    assert result.point.rd_lambda == 0
+    assert result.model.config.quantizer == "uniform"
+    restored = decompress_model(result.model)
+    assert accuracy(restored) == 90.0
 
 
 def test_dc_v1_weighs_errors_by_importance() -> None:

@@ -6,6 +6,18 @@ Huffman, CSR with Huffman, bzip2, of which the smallest counts.
 """
 
 from fl_deepcabac.experiments.model_baselines.coders import CODERS, decode, encode, entropy_bits
-from fl_deepcabac.experiments.model_baselines.quantizers import BaselineCoder, lloyd_points
+from fl_deepcabac.experiments.model_baselines.quantizers import (
+    BaselineCoder,
+    lloyd_points,
+    zero_order_bytes,
+)
 
-__all__ = ["CODERS", "BaselineCoder", "decode", "encode", "entropy_bits", "lloyd_points"]
+__all__ = [
+    "CODERS",
+    "BaselineCoder",
+    "decode",
+    "encode",
+    "entropy_bits",
+    "lloyd_points",
+    "zero_order_bytes",
+]

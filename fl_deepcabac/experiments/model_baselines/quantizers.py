@@ -37,7 +37,7 @@ from fl_deepcabac.models.search_log import name_arrays
 from fl_deepcabac.models.steps import VECTOR_STEP, is_vector, model_steps
 from fl_deepcabac.schema import Schema
 
-__all__ = ["BaselineCoder", "CodedBaseline", "lloyd_points"]
+__all__ = ["BaselineCoder", "CodedBaseline", "lloyd_points", "zero_order_bytes"]
 
 Weights = Mapping[str, NDArray[np.generic]]
 Quantizer = Literal["uniform", "lloyd"]
@@ -106,13 +106,11 @@ class BaselineCoder:
         given = model_steps(
             self.weights, schema, CodecConfig(step=coarseness), vector_step=VECTOR_STEP
         )
-        head = len(container_bytes(b"", schema, CodecConfig(profile="max")))
-        n_bytes, n_entropy_bytes = head, float(head)
+        n_bytes, n_entropy_bytes = 0, 0.0
         decoded: dict[str, NDArray[np.generic]] = {
             spec.name: np.array(self.weights[spec.name]) for spec in schema.exact_tensors
         }
-        exact = join_exact(self.weights, schema)
-        n_exact = min(len(exact), len(zstandard.ZstdCompressor(level=19).compress(exact)))
+        others = _other_bytes(self.weights, schema)
         # All matrices of a uniform quantiser share one step.
         n_bytes += _FLOAT_BYTES * (self.quantizer == "uniform")
         for spec, place in level_slices(schema):
@@ -130,8 +128,38 @@ class BaselineCoder:
             n_bytes += len(encode(symbols, spec.matrix_shape)) + n_points
             n_entropy_bytes += entropy_bits(symbols) / 8 + n_points
             decoded[spec.name] = unflatten_values(chosen.astype(np.float32), spec)
-        coded_model = CodedBaseline(n_bytes + n_exact, n_entropy_bytes + n_exact)
+        coded_model = CodedBaseline(n_bytes + others, n_entropy_bytes + others)
         return coded_model, {spec.name: decoded[spec.name] for spec in schema.tensors}
+
+
+def zero_order_bytes(weights: Weights) -> float:
+    """Return what a quantised model would take by the zero-order entropy of each tensor's values.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        As decoded: the values of a tensor are its symbols.
+
+    Returns
+    -------
+    float
+        With names and shapes, exact tensors and a step for each other tensor, as `BaselineCoder`
+        counts them. Unit: bytes.
+    """
+    schema = Schema.from_arrays(weights)
+    values = flatten_values(weights, schema)
+    found = [
+        entropy_bits(np.unique(values[place], return_inverse=True)[1].reshape(-1)) / 8
+        for _, place in level_slices(schema)
+    ]
+    return _other_bytes(weights, schema) + _FLOAT_BYTES * len(found) + sum(found)
+
+
+def _other_bytes(weights: Weights, schema: Schema) -> int:
+    """Return what names, shapes and exact tensors take."""
+    exact = join_exact(weights, schema)
+    n_exact = min(len(exact), len(zstandard.ZstdCompressor(level=19).compress(exact)))
+    return len(container_bytes(b"", schema, CodecConfig(profile="max"))) + n_exact
 
 
 def lloyd_points(
