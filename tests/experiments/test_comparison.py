@@ -62,6 +62,8 @@ def test_numbers_are_those_reckoned_by_hand() -> None:
     assert ours.downlink_bytes.mean == 24_000
     assert ours.uplink_ratio == pytest.approx(40)
     assert ours.downlink_ratio == pytest.approx(1)
+    # 4100 bytes with the envelope, and 200.
+    assert ours.uplink_wire_ratio == pytest.approx(20.5)
     assert ours.total_ratio == pytest.approx(36_000 / 24_300)
     # 500 weights of 2 clients.
     assert ours.bits_per_weight is not None

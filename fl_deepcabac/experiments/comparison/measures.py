@@ -71,6 +71,8 @@ class Summary:
         Packet bytes of whole runs, all clients.
     uplink_ratio, downlink_ratio, total_ratio : float or None
         Bytes of the uncompressed runs of the same seeds, divided by those of this codec.
+    uplink_wire_ratio : float or None
+        Likewise of the uplink, with an estimate of Flower's envelope on both sides.
     bits_per_weight : Spread or None
         Of uplink packets.
     encode_seconds, decode_seconds : Spread or None
@@ -94,6 +96,7 @@ class Summary:
     uplink_ratio: float | None
     downlink_ratio: float | None
     total_ratio: float | None
+    uplink_wire_ratio: float | None
     bits_per_weight: Spread | None
     encode_seconds: Spread | None
     decode_seconds: Spread | None
@@ -148,6 +151,7 @@ def _summary(runs: CodecRuns, baseline: CodecRuns | None) -> Summary:
         uplink_ratio=ratio(_uplink),
         downlink_ratio=ratio(_downlink),
         total_ratio=ratio(_both),
+        uplink_wire_ratio=ratio(lambda totals: totals.uplink_wire_bytes),
         bits_per_weight=_over_seeds(runs, lambda rows: Totals.of(rows).bits_per_weight),
         encode_seconds=_over_seeds(runs, lambda rows: _per_update(rows, "encode_seconds")),
         decode_seconds=_over_seeds(runs, lambda rows: _per_update(rows, "decode_seconds")),

@@ -105,6 +105,12 @@ COLUMNS = (
         lambda line: line.uplink_ratio,
     ),
     Column(
+        "On the wire",
+        "The same ratio with Flower's envelope, an estimate, which is large beside small packets.",
+        lambda line: format_ratio(line.uplink_wire_ratio),
+        lambda line: line.uplink_wire_ratio,
+    ),
+    Column(
         "Bits/weight",
         "Of the packets on the way up.",
         lambda line: format_plus_minus(_without_spread(line.bits_per_weight), digits=3),
@@ -261,6 +267,7 @@ def _numbers(summary: Summary) -> dict[str, Any]:
         "downlink_packet_bytes_mean": summary.downlink_bytes.mean,
         "total_packet_bytes_mean": summary.total_bytes.mean,
         "uplink_ratio_to_fp32": summary.uplink_ratio,
+        "uplink_wire_ratio_to_fp32": summary.uplink_wire_ratio,
         "downlink_ratio_to_fp32": summary.downlink_ratio,
         "total_ratio_to_fp32": summary.total_ratio,
         "bits_per_weight_mean": _mean(summary.bits_per_weight),
