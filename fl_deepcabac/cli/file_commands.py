@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,7 +137,7 @@ def inspect_file(
         Whether settings in the file are shown, too.
     """
     content = arguments.packet.read_bytes()
-    schema, config = None, None
+    n_file_bytes, schema, config = len(content), None, None
     if is_container(content):
         content, schema, config = parse_container(content)
     elif arguments.like is not None:
@@ -147,10 +146,11 @@ def inspect_file(
     shown = config if shows_config else None
     report = _decode_report(content, header, schema, config)
     if arguments.json:
-        described = _describe(header, schema, shown, report)
+        described = {"file_bytes": n_file_bytes, **_describe(header, schema, shown, report)}
         console.print_json(json.dumps(described), indent=2, highlight=console.is_terminal)
         return
-    console.print(_header_table(arguments.packet, header, shown))
+    title = f"{arguments.packet}, {n_file_bytes:,} bytes"
+    console.print(_header_table(title, header, shown))
     if report is not None and schema is not None:
         console.print(_tensor_table(report, schema))
     elif not header.is_fresh:
@@ -193,10 +193,11 @@ def _header_values(header: PacketHeader) -> dict[str, Any]:
     }
 
 
-def _header_table(path: Path, header: PacketHeader, config: CodecConfig | None) -> Table:
-    """Lay out the header, and the settings if they are known."""
-    table = Table(box=box.SIMPLE_HEAD, title=str(path), title_justify="left")
-    table.add_column("header")
+def _header_table(title: str, header: PacketHeader, config: CodecConfig | None) -> Table:
+    """Lay out the header of a packet, and the settings if they are known."""
+    # A path is no markup.
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
+    table.add_column("header of the packet")
     table.add_column("")
     for name, value in _header_values(header).items():
         shown = (

@@ -104,7 +104,7 @@ def search(  # noqa: PLR0913 (settings of one search, given by name)
 
     Notes
     -----
-    Fifty to sixty evaluations. Memory: a few models for each job.
+    Some 30 to 65 evaluations. Memory: a few models for each job.
 
     References
     ----------

@@ -301,6 +301,18 @@ def test_finding_picks_by_rule() -> None:
     subject, _, context = said_of(compare(several))
     assert subject == "ours 2"
     assert context.startswith("The smallest within 1 point of FP32 of 3 settings of our codec.")
+    # One seed more of the others counts for more than bytes.
+    more = [
+        make_finished(name, seed=1, accuracies=(0.1, 0.2, accuracy), uplink_packet_bytes=n_bytes)
+        for name, accuracy, n_bytes in (
+            ("FP32", 0.6, 4000),
+            ("ours 1", 0.598, 200),
+            ("ours 3", 0.5, 10),
+        )
+    ]
+    subject, _, context = said_of(compare([*several, *more]))
+    assert subject == "ours 1"
+    assert context.startswith("The smallest within 1 point of FP32 of 2 settings of our codec with")
     subject, _, context = said_of(compare(rivals(("a", 0.5, 100), ("b", 0.55, 200))))
     assert subject == "b"
     assert context.startswith("The most accurate of 2 codecs.")

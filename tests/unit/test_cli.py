@@ -147,6 +147,7 @@ def test_inspect_json_adds_up(packed: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert main(["inspect", str(packed), "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
+    assert described["file_bytes"] == packed.stat().st_size
     packet = read_container(packed)[0]
     report = described["report"]
     assert described["header"]["total_bytes"] == report["packet_bytes"] == len(packet)

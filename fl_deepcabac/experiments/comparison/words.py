@@ -65,11 +65,14 @@ def find(setting: Setting, summaries: Sequence[Summary]) -> Finding:
     -------
     Finding
         Of our codec; of several, the smallest within a point of the uncompressed accuracy, else
-        the most accurate. Without one of ours, likewise of all that compress.
+        the most accurate, of those with the most seeds. Without one of ours, likewise of all that
+        compress.
     """
     ours = [summary for summary in summaries if summary.runs.is_ours]
     coded = [summary for summary in summaries if summary.runs.codec != UNCOMPRESSED]
     candidates = ours or coded or list(summaries)
+    n_seeds, n_all = max(len(summary.runs.seeds) for summary in candidates), len(candidates)
+    candidates = [summary for summary in candidates if len(summary.runs.seeds) == n_seeds]
     close = [
         summary
         for summary in candidates
@@ -81,6 +84,7 @@ def find(setting: Setting, summaries: Sequence[Summary]) -> Finding:
     if len(candidates) > 1:
         pick = f"smallest within {TOLERATED_POINTS:g} point of {reference}"
         group = "settings of our codec" if ours else "codecs"
+        group += f" with {n_seeds} seeds" if len(candidates) < n_all else ""
         context.append(f"The {pick if close else 'most accurate'} of {len(candidates)} {group}.")
     context.append(_standing(subject, summaries))
     return Finding(subject.label, _outcome(subject, reference), " ".join(filter(None, context)))

@@ -9,7 +9,6 @@ from fl_deepcabac.experiments.model_baselines.coders import CODERS, decode, enco
 from fl_deepcabac.experiments.model_baselines.quantizers import (
     BaselineCoder,
     lloyd_points,
-    zero_order_bytes,
 )
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "encode",
     "entropy_bits",
     "lloyd_points",
-    "zero_order_bytes",
 ]

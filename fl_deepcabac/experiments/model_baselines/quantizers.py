@@ -37,7 +37,7 @@ from fl_deepcabac.models.search_log import name_arrays
 from fl_deepcabac.models.steps import VECTOR_STEP, is_vector, model_steps
 from fl_deepcabac.schema import Schema
 
-__all__ = ["BaselineCoder", "CodedBaseline", "lloyd_points", "zero_order_bytes"]
+__all__ = ["BaselineCoder", "CodedBaseline", "lloyd_points"]
 
 Weights = Mapping[str, NDArray[np.generic]]
 Quantizer = Literal["uniform", "lloyd"]
@@ -130,29 +130,6 @@ class BaselineCoder:
             decoded[spec.name] = unflatten_values(chosen.astype(np.float32), spec)
         coded_model = CodedBaseline(n_bytes + others, n_entropy_bytes + others)
         return coded_model, {spec.name: decoded[spec.name] for spec in schema.tensors}
-
-
-def zero_order_bytes(weights: Weights) -> float:
-    """Return what a quantised model would take by the zero-order entropy of each tensor's values.
-
-    Parameters
-    ----------
-    weights : mapping of str to ndarray
-        As decoded: the values of a tensor are its symbols.
-
-    Returns
-    -------
-    float
-        With names and shapes, exact tensors and a step for each other tensor, as `BaselineCoder`
-        counts them. Unit: bytes.
-    """
-    schema = Schema.from_arrays(weights)
-    values = flatten_values(weights, schema)
-    found = [
-        entropy_bits(np.unique(values[place], return_inverse=True)[1].reshape(-1)) / 8
-        for _, place in level_slices(schema)
-    ]
-    return _other_bytes(weights, schema) + _FLOAT_BYTES * len(found) + sum(found)
 
 
 def _other_bytes(weights: Weights, schema: Schema) -> int:
