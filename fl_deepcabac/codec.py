@@ -42,7 +42,7 @@ from fl_deepcabac.packet import (
     parse_packet,
     write_packet,
 )
-from fl_deepcabac.quantize import quantize
+from fl_deepcabac.quantize import choose_levels
 from fl_deepcabac.rate import budget_of, code_within
 from fl_deepcabac.report import (
     UpdateReport,
@@ -232,8 +232,9 @@ def encode_update(
     decoded = _reconstruct(coded, schema) | {
         spec.name: np.array(arrays[spec.name], dtype=spec.dtype) for spec in schema.exact_tensors
     }
-    # The uniform quantiser gives the core levels only.
-    known = None if config.quantizer == "uniform" else coded.squared_errors
+    # These quantisers give the core levels only.
+    is_unknown = config.quantizer in {"uniform", "stochastic"}
+    known = None if is_unknown else coded.squared_errors
     errors = level_errors(schema, arrays, decoded, squared_errors=known)
     report = _report(coded, schema, len(packet), len(coded.payload), decoded, errors)
     after = state.after(packet, coded.state)
@@ -306,7 +307,6 @@ def _quantise_and_code(
     price_factor: float = 1.0,
 ) -> CodedLevels:
     """Choose levels as the config says and code them; name the tensor when a value is too large."""
-    begin = 0
     try:
         if config.quantizer == "rdoq":
             return encode_values(
@@ -320,12 +320,9 @@ def _quantise_and_code(
                 threads=config.threads,
                 wants_levels=wants_levels,
             )
-        dead_zone = config.dead_zone if config.quantizer == "deadzone" else 0.5
-        levels = np.empty(values.size, np.int32)
-        for (_, place), step in zip(level_slices(schema), steps, strict=True):
-            begin = place.start
-            levels[place] = quantize(values[place], float(step), dead_zone=dead_zone)
-        # Offsets would take the uniform quantiser's values beyond half a step, its promise.
+        levels = choose_levels(values, steps, schema=schema, config=config, salt=state.digest)
+        # Offsets would take the uniform quantiser's values beyond half a step, its promise, and
+        # the stochastic one's away from their mean.
         return encode_levels(
             state.levels,
             levels,
@@ -336,12 +333,10 @@ def _quantise_and_code(
             wants_levels=wants_levels,
         )
     except LevelCoderError as error:
-        position = begin + error.position
         for (spec, place), step in zip(level_slices(schema), steps, strict=True):
-            if place.start <= position < place.stop:
-                raise LevelRangeError(
-                    spec.name, float(values[position]), step=float(step), limit=MAX_LEVEL
-                ) from None
+            if place.start <= error.position < place.stop:
+                value = float(values[error.position])
+                raise LevelRangeError(spec.name, value, step=float(step), limit=MAX_LEVEL) from None
         raise
 
 

@@ -20,7 +20,7 @@ from fl_deepcabac.errors import ConfigError
 __all__ = ["RATE_SETTINGS", "Allocation", "CodecConfig", "Profile", "Quality", "QuantizerName"]
 
 Profile = Literal["fast", "max"]
-QuantizerName = Literal["rdoq", "deadzone", "uniform"]
+QuantizerName = Literal["rdoq", "deadzone", "uniform", "stochastic"]
 Allocation = Literal["size", "uniform"]
 Quality = Literal["near-lossless", "balanced", "smallest"]
 
@@ -57,10 +57,11 @@ class CodecConfig:
         Instead of a step: most bytes of a packet.
     profile : {"fast", "max"}
         Context model: one adaptive context per bin, or several predictions mixed (spec 7).
-    quantizer : {"rdoq", "deadzone", "uniform"}
+    quantizer : {"rdoq", "deadzone", "uniform", "stochastic"}
         ``"rdoq"`` minimises error + `rd_lambda` * bits with the live costs of the coder
         (DeepCABAC); ``"deadzone"`` rounds down below `dead_zone`; ``"uniform"`` rounds to the
-        nearest level.
+        nearest level; ``"stochastic"`` to one of the two nearest by chance, so that the mean is the
+        value: at steps of tens of root mean squares the errors of many clients average out.
     trellis : bool, optional
         Whether ``"rdoq"`` uses two interleaved quantisers and looks for the best path through them
         (dependent quantisation): less error at the same rate, for about half the encoder's speed.
@@ -80,7 +81,8 @@ class CodecConfig:
         ``running_var``, ``moving_mean``, ``moving_variance``, all below ``batch_stats``) have 0.02,
         except beside an absolute step.
     error_feedback : bool
-        Whether a Flower client adds what quantisation left out to its next update.
+        Whether a Flower client adds what quantisation left out to its next update. Never with the
+        quantiser ``"stochastic"``, which leaves nothing out on average.
     threads : int
         At most so many at work on one update, in [1, 64]. Models of half a million weights and more
         are coded in chunks; packets are the same for every number.
@@ -139,6 +141,8 @@ class CodecConfig:
                 raise ConfigError(field, expected=f"one of {', '.join(names)}", found=value)
         if not isinstance(self.error_feedback, bool):
             raise ConfigError("error_feedback", expected="a bool", found=self.error_feedback)
+        if self.quantizer == "stochastic":
+            object.__setattr__(self, "error_feedback", False)
         if self.trellis is not None and not isinstance(self.trellis, bool):
             raise ConfigError("trellis", expected="a bool or None", found=self.trellis)
         if self.trellis and self.quantizer != "rdoq":

@@ -77,7 +77,7 @@ def configs(draw: st.DrawFn) -> CodecConfig:
         step=step,
         relative_step=relative_step,
         profile=draw(st.sampled_from(PROFILES)),
-        quantizer=draw(st.sampled_from(["rdoq", "deadzone", "uniform"])),
+        quantizer=draw(st.sampled_from(["rdoq", "deadzone", "uniform", "stochastic"])),
         rd_lambda=draw(st.floats(0.0, 1.0)),
         dead_zone=draw(st.floats(0.5, 0.95)),
         allocation=draw(st.sampled_from(["size", "uniform"])),

@@ -69,7 +69,7 @@ def code_plainly(start: Arrays, goal: Arrays, config: CodecConfig) -> Arrays:
     seed=st.integers(0, 2**32 - 1),
     step=st.sampled_from([1.0, 6.0, 30.0]),
     profile=st.sampled_from(["fast", "max"]),
-    quantizer=st.sampled_from(["rdoq", "deadzone", "uniform"]),
+    quantizer=st.sampled_from(["rdoq", "deadzone", "uniform", "stochastic"]),
     dtype=st.sampled_from(["float32", "float64"]),
     on_grid=st.booleans(),
 )

@@ -65,7 +65,7 @@ def test_packet_replayed_skipped_or_out_of_order_is_refused() -> None:
 def test_too_many_steps_are_refused_by_tensor_and_value() -> None:
     update = {"a": np.zeros(5, np.float32), "b": np.zeros((2, 3), np.float64)}
     schema = dc.Schema.from_arrays(update)
-    for quantizer in ("rdoq", "deadzone", "uniform"):
+    for quantizer in ("rdoq", "deadzone", "uniform", "stochastic"):
         encoder = dc.UpdateEncoder(schema, dc.CodecConfig(step=0.5, quantizer=quantizer))
         update["b"][1, 1] = -(2.0**23)
         encoder.encode(update)

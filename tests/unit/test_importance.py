@@ -101,7 +101,7 @@ def test_importance_of_another_model_is_refused(importance: Any, found: str) -> 
         encode(importance)
 
 
-@pytest.mark.parametrize("quantizer", ["deadzone", "uniform"])
+@pytest.mark.parametrize("quantizer", ["deadzone", "uniform", "stochastic"])
 def test_importance_needs_the_quantiser_that_weighs_errors(quantizer: Any) -> None:
     with pytest.raises(dc.ConfigError, match="rdoq"):
         encode({}, dc.CodecConfig(quantizer=quantizer))

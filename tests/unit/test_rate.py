@@ -18,7 +18,7 @@ from fl_deepcabac import codec, rate
 from fl_deepcabac.feedback import Residual, carry_residual, find_residual
 from fl_deepcabac.rate import MORE_TRIALS, STEP_TRIALS_BELOW, budget_of
 
-QUANTIZERS = ("rdoq", "deadzone", "uniform")
+QUANTIZERS = ("rdoq", "deadzone", "uniform", "stochastic")
 LIKE_A_CNN = {"conv": (32, 9), "conv.bias": (32,), "fc": (128, 200), "head": (10, 128)}
 LIKE_A_TRANSFORMER = {f"layer{i}": (48, 48) for i in range(10)}
 

@@ -136,7 +136,7 @@ def test_sensitivity_starts_from_the_allocation() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("quantizer", ["rdoq", "deadzone", "uniform"])
+@pytest.mark.parametrize("quantizer", ["rdoq", "deadzone", "uniform", "stochastic"])
 def test_errors_are_smaller_where_they_cost_more(profile: Any, quantizer: Any) -> None:
     config = dc.CodecConfig(relative_step=1.0, profile=profile, quantizer=quantizer)
     plain, moved = encode({"w": 1.0, "v": 1.0}, config), encode({"w": 9.0, "v": 1.0}, config)
