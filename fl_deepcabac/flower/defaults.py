@@ -24,7 +24,7 @@ from flwr.serverapp.strategy import (
 
 from fl_deepcabac.config import CodecConfig, Quality
 
-__all__ = ["FINER_RELATIVE_STEPS", "WRAPPED_NAMES", "default_config"]
+__all__ = ["FINER_RELATIVE_STEPS", "WRAPPED_NAMES", "default_config", "objection"]
 
 # Those of `CodecConfig.auto` are coarser: nearly all levels are zero, and error feedback sends what
 # they leave out later.
@@ -75,13 +75,41 @@ def default_config(
     2.0
     """
     config = CodecConfig.auto(quality)
-    innermost: object = strategy
-    while wrapped := next(
-        (vars(innermost)[name] for name in WRAPPED_NAMES if name in vars(innermost)), None
-    ):
-        innermost = wrapped
+    innermost = _innermost(strategy)
     if fraction is None:
         fraction = getattr(innermost, "fraction_train", 1.0)
     if isinstance(innermost, _SELECTIVE) or fraction < LOW_PARTICIPATION:
         return replace(config, relative_step=FINER_RELATIVE_STEPS[quality])
     return config
+
+
+def objection(config: CodecConfig, strategy: object) -> str | None:
+    """Say what speaks against settings under a strategy.
+
+    Parameters
+    ----------
+    config : CodecConfig
+    strategy : Strategy
+        Or a wrapper round one.
+
+    Returns
+    -------
+    str or None
+        For people; None where nothing is known to.
+    """
+    innermost = _innermost(strategy)
+    if config.quantizer == "stochastic" and isinstance(innermost, _SELECTIVE):
+        return (
+            "expected a strategy that averages all updates, with the stochastic quantiser, found "
+            f"{type(innermost).__name__}, which takes the few large values of each for outliers"
+        )
+    return None
+
+
+def _innermost(strategy: object) -> object:
+    """Return the strategy inside all wrappers."""
+    while wrapped := next(
+        (vars(strategy)[name] for name in WRAPPED_NAMES if name in vars(strategy)), None
+    ):
+        strategy = wrapped
+    return strategy

@@ -19,7 +19,7 @@ from flwr.serverapp.strategy import FedXgbBagging, FedXgbCyclic, Strategy
 
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.flower.checkpoint import Checkpoint, CheckpointKeeper
-from fl_deepcabac.flower.defaults import default_config
+from fl_deepcabac.flower.defaults import default_config, objection
 from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.endpoint import ServerEndpoint
 from fl_deepcabac.flower.lazy import detach
@@ -29,6 +29,8 @@ from fl_deepcabac.flower.model_sender import ModelSender
 from fl_deepcabac.flower.node_states import NodeStates
 
 __all__ = ["DeepCABACStrategyMixin"]
+
+logger = logging.getLogger("fl_deepcabac")
 
 # The summary of a strategy is one block in Flower's own log, where its reader looks for it.
 summary_logger = logging.getLogger("flwr")
@@ -105,6 +107,8 @@ class DeepCABACStrategyMixin(Strategy):
         inner = getattr(self, "inner", self)
         is_active = not isinstance(inner, FedXgbBagging | FedXgbCyclic)
         config = default_config(inner) if codec is None else codec
+        if (reason := objection(config, inner)) is not None:
+            logger.warning("DeepCABAC: %s", reason)
         states = NodeStates(state_budget_bytes, spill_directory)
         models = ModelSender(downlink if is_active else None)
         self._codec_endpoint = ServerEndpoint(

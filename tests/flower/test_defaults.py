@@ -6,6 +6,9 @@ from __future__ import annotations
 import logging
 
 import pytest
+from flower.downlink_run import run
+from flower.four_nodes import N_NODES
+from flower.toy import initial_arrays
 from flwr.serverapp.strategy import (
     Bulyan,
     DifferentialPrivacyServerSideFixedClipping,
@@ -84,3 +87,36 @@ def test_given_settings_win_over_the_default(caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO)
     DeepCABACStrategy(Krum(), CodecConfig(relative_step=4.0)).summary()
     assert "4 x RMS" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("inner", "is_suited"),
+    [
+        (FedAvg(), True),
+        (FedAdam(), True),
+        (FedMedian(), False),
+        (DifferentialPrivacyServerSideFixedClipping(Krum(), 0.1, 1.0, 4), False),
+    ],
+)
+def test_rounding_by_chance_is_warned_of_where_the_strategy_selects(
+    inner: Strategy, is_suited: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    DeepCABACStrategy(inner, CodecConfig(relative_step=32.0, quantizer="stochastic"))
+    warned = "expected a strategy that averages all updates" in caplog.text
+    assert warned is not is_suited
+    caplog.clear()
+    DeepCABACStrategy(inner)
+    assert not caplog.text
+
+
+def test_rounding_by_chance_goes_the_whole_way_without_residuals() -> None:
+    codec = CodecConfig(relative_step=16.0, quantizer="stochastic")
+    strategy, grid, _, _ = run(codec=codec, num_rounds=4)
+    totals = strategy.communication.totals
+    assert (totals.failures, totals.fresh, totals.warm) == (0, N_NODES, 3 * N_NODES)
+    assert totals.uplink_ratio > 40
+    for node in grid.nodes.values():
+        records = node.context.state.array_records.values()
+        kept = sum(len(array.data) for record in records for array in record.values())
+        # The copy of the model alone: nothing that packets left out.
+        assert kept <= sum(len(array.data) for array in initial_arrays(100).values())
