@@ -55,9 +55,7 @@ def height_of_staircase(setting: Setting) -> float:
 def draw_accuracy_by_round(panel: Panel, setting: Setting) -> None:
     """Draw accuracy by round."""
     curves = {runs.label: curve_of(runs, _accuracy) for runs in setting.codecs}
-    axes = panel.axes(
-        left=_LEFT, right=column_width(curves, panel.styles), bottom=_BOTTOM, top=_TOP
-    )
+    axes = panel.axes(left=_LEFT, right=column_width(curves, panel), bottom=_BOTTOM, top=_TOP)
     _limit_accuracy(axes, _without_start(curves))
     _limit_rounds(axes, curves)
     panel.right_column(axes, _draw_all(panel, axes, curves))
@@ -83,9 +81,7 @@ def draw_bits_by_round(panel: Panel, setting: Setting) -> None:
     curves = {
         runs.label: curve_of(runs, lambda row: row.bits_per_weight) for runs in setting.codecs
     }
-    axes = panel.axes(
-        left=_LEFT, right=column_width(curves, panel.styles), bottom=_BOTTOM, top=_TOP
-    )
+    axes = panel.axes(left=_LEFT, right=column_width(curves, panel), bottom=_BOTTOM, top=_TOP)
     values = np.concatenate([(curve.low, curve.high) for curve in curves.values()], axis=None)
     values = values[np.isfinite(values) & (values > 0)]
     axes.set_yscale("log")

@@ -21,12 +21,11 @@ from matplotlib.figure import Figure
 from fl_deepcabac.experiments.comparison import curve_charts, result_charts
 from fl_deepcabac.experiments.comparison.grouping import Comparison, Setting
 from fl_deepcabac.experiments.comparison.labels import Box
-from fl_deepcabac.experiments.comparison.panel import Panel, new_figure
+from fl_deepcabac.experiments.comparison.panel import PANEL_WIDTH, Panel, new_figure
 from fl_deepcabac.experiments.comparison.styles import LIGHT, Palette, styles_of
 
 __all__ = ["CHARTS", "Chart", "draw_files", "draw_for_page"]
 
-PANEL_WIDTH = 270.0
 MAX_COLUMNS = 3
 _GAP, _MARGIN = 18.0, 10.0
 # Of the chart, and of each row of panels.
@@ -180,7 +179,9 @@ def _draw_panels(chart: Chart, comparison: Comparison) -> Figure:
     n_columns = min(MAX_COLUMNS, len(settings))
     rows = [settings[start : start + n_columns] for start in range(0, len(settings), n_columns)]
     heights = [max(map(chart.height, row)) + _SUBTITLE for row in rows]
-    width = n_columns * PANEL_WIDTH + (n_columns - 1) * _GAP + 2 * _MARGIN
+    # One alone has the room of two.
+    panel_width = PANEL_WIDTH * (2 if n_columns == 1 else 1)
+    width = n_columns * panel_width + (n_columns - 1) * _GAP + 2 * _MARGIN
     whole = sum(heights) + _TITLE + _MARGIN
     figure = new_figure(width, whole, LIGHT)
     figure.text(
@@ -196,12 +197,12 @@ def _draw_panels(chart: Chart, comparison: Comparison) -> Figure:
     top = whole - _TITLE
     for row_index, (row, row_height) in enumerate(zip(rows, heights, strict=True)):
         for column, setting in enumerate(row):
-            left = _MARGIN + column * (PANEL_WIDTH + _GAP)
+            left = _MARGIN + column * (panel_width + _GAP)
             figure.text(
                 left / width, top / whole, setting.title, va="top", fontsize=9, color=LIGHT.soft
             )
             height = chart.height(setting)
-            box = Box(left, top - _SUBTITLE + 6 - height, PANEL_WIDTH, height)
+            box = Box(left, top - _SUBTITLE + 6 - height, panel_width, height)
             panel_name = f"{row_index}-{column}"
             chart.draw(Panel(figure, box, LIGHT, styles, panel_name), setting)
         top -= row_height

@@ -17,14 +17,25 @@ from matplotlib.figure import Figure
 from fl_deepcabac.experiments.comparison.labels import Box, shorten, spread_out, text_width
 from fl_deepcabac.experiments.comparison.styles import Palette, Style
 
-__all__ = ["LABEL_SIZE", "LINE", "POINTS_PER_INCH", "Label", "Panel", "column_width", "new_figure"]
+__all__ = [
+    "LABEL_SIZE",
+    "LINE",
+    "PANEL_WIDTH",
+    "POINTS_PER_INCH",
+    "Label",
+    "Panel",
+    "column_width",
+    "new_figure",
+]
 
 POINTS_PER_INCH = 72
 LABEL_SIZE = 8.4
 # From one line of labels to the next.
 LINE = 10.8
-# Longer labels are cut; the table has them whole.
-MAX_LABEL = 122.0
+# Of a panel in a row of others, or on the page of a phone; one alone may be wider.
+PANEL_WIDTH = 270.0
+# Longer labels are cut, more so in a narrow panel; the table has them whole.
+_LABEL_SHARE = 0.45
 _GAP = 4.0
 
 
@@ -68,6 +79,11 @@ class Panel:
     palette: Palette
     styles: Mapping[str, Style]
     name: str
+
+    @property
+    def label_width(self) -> float:
+        """The most that a label may take."""
+        return _LABEL_SHARE * self.box.width
 
     def axes(self, *, left: float, right: float, bottom: float, top: float) -> Axes:
         """Add axes with such margins, in the colours of the palette."""
@@ -125,7 +141,9 @@ class Panel:
             x, y = self.place(axes, label)
             height = axes.bbox.height + 5 + LINE * (row + 0.5)
             self._stem(axes, label, [(x, y + 2), (x, height)])
-            self._write(axes, label, x - 3, height, ha="right", width=min(MAX_LABEL, x + room))
+            self._write(
+                axes, label, x - 3, height, ha="right", width=min(self.label_width, x + room)
+            )
 
     def beside(self, axes: Axes, labels: Sequence[Label], boxes: Sequence[Box]) -> None:
         """Write labels into boxes that were found for them, with a stem to those far off."""
@@ -162,9 +180,17 @@ class Panel:
         )
 
     def _write(
-        self, axes: Axes, label: Label, x: float, y: float, *, ha: str, width: float = MAX_LABEL
+        self,
+        axes: Axes,
+        label: Label,
+        x: float,
+        y: float,
+        *,
+        ha: str,
+        width: float | None = None,
     ) -> None:
         weight = label.style.weight
+        width = self.label_width if width is None else width
         axes.text(
             x / axes.bbox.width,
             y / axes.bbox.height,
@@ -180,7 +206,7 @@ class Panel:
         )
 
 
-def column_width(labels: Iterable[str], styles: Mapping[str, Style]) -> float:
+def column_width(labels: Iterable[str], panel: Panel) -> float:
     """Return how much room a right column of labels needs."""
-    widths = [text_width(label, LABEL_SIZE, styles[label].weight) for label in labels]
-    return min(MAX_LABEL, max(widths, default=0.0)) + _GAP + 8
+    widths = [text_width(label, LABEL_SIZE, panel.styles[label].weight) for label in labels]
+    return min(panel.label_width, max(widths, default=0.0)) + _GAP + 8

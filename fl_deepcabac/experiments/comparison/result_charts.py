@@ -158,7 +158,7 @@ def _draw_point(panel: Panel, axes: Axes, line: Summary, floor: float) -> Label:
         gid=panel.gid(style, "point"),
     )
     suffix = f" ({spread.mean:.0%} ↓)" if is_off else ""
-    room = 112 - text_width(suffix, LABEL_SIZE, style.weight)
+    room = panel.label_width - 10 - text_width(suffix, LABEL_SIZE, style.weight)
     return Label(shorten(line.label, LABEL_SIZE, room, style.weight) + suffix, style, x, y)
 
 
