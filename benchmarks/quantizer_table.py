@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each quantiser leaves to tell, by each coder: the second table of docs/model_compression.md.
 
-    python benchmarks/quantizer_table.py                     # or make tables, after the first table
+    python benchmarks/quantizer_table.py
 
 Every quantiser is searched for the smallest file of ResNet20 within the tolerance, with its own
 coder; what it then decodes to is coded by all of them. Levels have no trellis here, because its
 levels mean nothing to other coders. Bits a weight, names, shapes, points and steps included. Rows
-go to docs/results/quantizers.csv and between <!-- quantizers --> and <!-- end quantizers -->.
+go to docs/results/quantizers.csv, and into the document where it has the lines <!-- quantizers -->
+and <!-- end quantizers -->.
 """
 
 from __future__ import annotations
