@@ -12,7 +12,7 @@ import json
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from fl_deepcabac.errors import ConfigError
@@ -27,6 +27,7 @@ Quality = Literal["near-lossless", "balanced", "smallest"]
 # Safe for a single update or a stream without error feedback; Flower's strategies, which have it,
 # start from coarser steps (`flower.default_config`, docs/decisions/0004).
 DEFAULT_RELATIVE_STEP = 1.0
+MAX_RELATIVE_STEP = 1e6
 
 # By quality (docs/decisions/0014): relative step with error feedback, without, profile.
 _QUALITIES: dict[str, tuple[float, float, Profile]] = {
@@ -36,7 +37,13 @@ _QUALITIES: dict[str, tuple[float, float, Profile]] = {
 }
 
 # What decides how many bits an update gets; one of them at a time.
-RATE_SETTINGS = ("step", "relative_step", "target_bits_per_weight", "target_bytes")
+RATE_SETTINGS = (
+    "step",
+    "relative_step",
+    "relative_step_per_client",
+    "target_bits_per_weight",
+    "target_bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +57,10 @@ class CodecConfig:
     relative_step : float, optional
         Width in units of the root mean square of each tensor's own update, without the residual of
         error feedback, shared out by `allocation`. 1.0 if neither steps nor targets are given.
+    relative_step_per_client : float, optional
+        Instead of it, with the quantiser ``"stochastic"``: the relative step for each client that a
+        round averages, because the noise of n of them is an n-th. Flower's strategies multiply, by
+        what they expect of each round; elsewhere `for_clients` does.
     target_bits_per_weight : float, optional
         Instead of a step: most bits per weight of a packet, all its bytes counted. Steps are
         searched anew for each update (`rate`), shared out by `allocation`.
@@ -101,6 +112,7 @@ class CodecConfig:
 
     step: float | None = None
     relative_step: float | None = None
+    relative_step_per_client: float | None = None
     target_bits_per_weight: float | None = None
     target_bytes: int | None = None
     profile: Profile = "fast"
@@ -124,7 +136,8 @@ class CodecConfig:
         for field, low, high in (
             # Above 2**-100 and below 2**100 every product with a level stays a normal float32.
             ("step", 2.0**-100, 2.0**100),
-            ("relative_step", 1e-6, 1e6),
+            ("relative_step", 1e-6, MAX_RELATIVE_STEP),
+            ("relative_step_per_client", 1e-6, MAX_RELATIVE_STEP),
             ("target_bits_per_weight", 1e-6, 64.0),
             ("target_bytes", 1, 2**32 - 1),
             ("rd_lambda", 0.0, 100.0),
@@ -143,6 +156,9 @@ class CodecConfig:
             raise ConfigError("error_feedback", expected="a bool", found=self.error_feedback)
         if self.quantizer == "stochastic":
             object.__setattr__(self, "error_feedback", False)
+        elif self.relative_step_per_client is not None:
+            expected = "stochastic, with relative_step_per_client"
+            raise ConfigError("quantizer", expected=expected, found=self.quantizer)
         if self.trellis is not None and not isinstance(self.trellis, bool):
             raise ConfigError("trellis", expected="a bool or None", found=self.trellis)
         if self.trellis and self.quantizer != "rdoq":
@@ -189,6 +205,38 @@ class CodecConfig:
         step = with_feedback if settings.get("error_feedback", True) else without
         return cls(**{"profile": profile, **settings, "relative_step": step})
 
+    def for_clients(self, n_clients: float) -> CodecConfig:
+        """Return the settings for a round that averages so many clients.
+
+        Parameters
+        ----------
+        n_clients : float
+            At least 1. With unequal weights fewer than there are, ``sum(w)**2 / sum(w**2)``.
+
+        Returns
+        -------
+        CodecConfig
+            With a `relative_step` in the place of `relative_step_per_client`, rounded to four
+            digits; these settings, where that is not given.
+
+        Raises
+        ------
+        ConfigError
+            If the number is below 1, or no number.
+
+        Examples
+        --------
+        >>> config = CodecConfig(relative_step_per_client=8, quantizer="stochastic")
+        >>> config.for_clients(10).relative_step
+        80.0
+        """
+        _checked_number("n_clients", n_clients, 1.0, 1e9)
+        if self.relative_step_per_client is None:
+            return self
+        # Short in the settings of each message.
+        step = min(float(f"{self.relative_step_per_client * n_clients:.4g}"), MAX_RELATIVE_STEP)
+        return replace(self, relative_step_per_client=None, relative_step=step)
+
     @property
     def uses_trellis(self) -> bool:
         """Whether levels are chosen by the trellis, given or by default."""
@@ -208,7 +256,11 @@ class CodecConfig:
 
     def to_json(self) -> str:
         """Return all settings as one JSON object with sorted keys."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        settings = asdict(self)
+        if self.relative_step_per_client is None:
+            # Not on the wire, where strategies have multiplied: nodes of before it know no such.
+            del settings["relative_step_per_client"]
+        return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> CodecConfig:

@@ -21,7 +21,7 @@ from fl_deepcabac.allocation import MAX_STEP, MIN_STEP, round_mantissa
 from fl_deepcabac.arrays import level_slices
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.entropy import CodedLevels, LevelState, encode_levels
-from fl_deepcabac.errors import BudgetError
+from fl_deepcabac.errors import BudgetError, ConfigError
 from fl_deepcabac.rate_search import RateSearch
 from fl_deepcabac.schema import Schema
 
@@ -55,7 +55,19 @@ class Code(Protocol):
 
 
 def budget_of(config: CodecConfig, schema: Schema) -> int | None:
-    """Return the most bytes that a packet may have; None where steps are given instead."""
+    """Return the most bytes that a packet may have; None where steps are given instead.
+
+    Raises
+    ------
+    ConfigError
+        If the step depends on a number of clients that is not known here.
+    """
+    if config.relative_step_per_client is not None:
+        raise ConfigError(
+            "relative_step_per_client",
+            expected="settings for a number of clients, from for_clients(n)",
+            found=config.relative_step_per_client,
+        )
     if config.target_bits_per_weight is not None:
         return int(config.target_bits_per_weight * schema.n_elements / 8)
     return config.target_bytes

@@ -103,7 +103,7 @@ def codec_config_of(arguments: argparse.Namespace) -> CodecConfig:
             "allocation",
             "step_overrides",
         )
-        if getattr(arguments, name) is not None
+        if getattr(arguments, name, None) is not None
     }
     given["error_feedback"] = getattr(arguments, "error_feedback", True)
     if arguments.quality is not None:
@@ -212,6 +212,12 @@ def _add_simulate(commands: Any) -> None:
     training.add_argument("--weight-decay", type=number, metavar="W", help="of the optimiser")
     codec = _add_codec(parser)
     _add_steps(codec, of_relative="quantiser step, in RMS of each tensor's update")
+    codec.add_argument(
+        "--relative-step-per-client",
+        type=number,
+        metavar="K",
+        help="the same for each client of a round, with --quantizer stochastic",
+    )
     codec.add_argument(
         "--no-error-feedback",
         dest="error_feedback",

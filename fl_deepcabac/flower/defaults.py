@@ -24,7 +24,7 @@ from flwr.serverapp.strategy import (
 
 from fl_deepcabac.config import CodecConfig, Quality
 
-__all__ = ["FINER_RELATIVE_STEPS", "WRAPPED_NAMES", "default_config", "objection"]
+__all__ = ["FINER_RELATIVE_STEPS", "WRAPPED_NAMES", "default_config", "objection", "weight_key_of"]
 
 # Those of `CodecConfig.auto` are coarser: nearly all levels are zero, and error feedback sends what
 # they leave out later.
@@ -104,6 +104,11 @@ def objection(config: CodecConfig, strategy: object) -> str | None:
             f"{type(innermost).__name__}, which takes the few large values of each for outliers"
         )
     return None
+
+
+def weight_key_of(strategy: object) -> str:
+    """Return under which replies name their weight in the average of a strategy."""
+    return str(getattr(_innermost(strategy), "weighted_by_key", "num-examples"))
 
 
 def _innermost(strategy: object) -> object:

@@ -18,6 +18,7 @@ from flwr.app import Array, Error, Message, MetricRecord, RecordDict
 
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import CorruptPacketError, DeepCabacError, SchemaMismatchError
+from fl_deepcabac.flower.averaged import AveragedClients
 from fl_deepcabac.flower.lazy import PacketReader, ReadingDesk
 from fl_deepcabac.flower.ledger import CommunicationLedger, Payload, Phase, RoundRecord, Transfer
 from fl_deepcabac.flower.model_sender import ModelSender
@@ -62,6 +63,8 @@ class ServerEndpoint:
         How models travel down; as they are if not given.
     max_update_norm : float, optional
         The largest Euclidean norm of an update; no limit if not given.
+    weight_key : str
+        Under which replies name their weight in the average.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class ServerEndpoint:
         states: NodeStates | None = None,
         models: ModelSender | None = None,
         max_update_norm: float | None = None,
+        weight_key: str = "num-examples",
     ) -> None:
         self.config = config
+        self._averaged = AveragedClients(weight_key)
         self.acceptance = Acceptance(config.profile, check_max_update_norm(max_update_norm))
         self.is_active = is_active
         self.ledger = CommunicationLedger()
@@ -107,6 +112,9 @@ class ServerEndpoint:
         """
         record = self.ledger.begin(server_round) if phase == "train" else self._record(server_round)
         messages = list(messages)
+        config = self.config
+        if phase == "train":
+            config = config.for_clients(self._averaged.expect(len(messages)))
         # Most strategies send one content to all nodes: it is measured once.
         known: dict[int, tuple[Schema | None, int, Payload]] = {}
         asked: set[int] = set()
@@ -123,7 +131,7 @@ class ServerEndpoint:
                 payload = Payload.of(message.content)
             packet_bytes = raw_bytes if model is None else payload.n_bytes
             transfer.sent(raw_bytes=raw_bytes, packet_bytes=packet_bytes, message=payload)
-            instructions.append(self._instruction(message, transfer, schema, model, asked))
+            instructions.append(self._instruction(message, transfer, schema, model, asked, config))
         return messages
 
     def _instruction(
@@ -133,6 +141,7 @@ class ServerEndpoint:
         schema: Schema | None,
         model: SentModel | None,
         asked: set[int],
+        config: CodecConfig,
     ) -> Instruction:
         """Put settings and token into a message, given a schema to code by; add to nodes asked."""
         if schema is None:
@@ -141,7 +150,7 @@ class ServerEndpoint:
         # would both carry its residual.
         state = None if transfer.node_id in asked else self.states.get(transfer.node_id, schema)
         asked.add(transfer.node_id)
-        message.content = write_settings(message.content, self.config, token=token_of(state))
+        message.content = write_settings(message.content, config, token=token_of(state))
         return Instruction(message, transfer, schema, state, model)
 
     def _schema_to_code(self, content: RecordDict) -> Schema | None:
@@ -183,6 +192,7 @@ class ServerEndpoint:
             )
         ]
         _warn_if_none_usable(record, received)
+        self._averaged.note(received)
         try:
             yield received
         finally:

@@ -19,7 +19,7 @@ from flwr.serverapp.strategy import FedXgbBagging, FedXgbCyclic, Strategy
 
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.flower.checkpoint import Checkpoint, CheckpointKeeper
-from fl_deepcabac.flower.defaults import default_config, objection
+from fl_deepcabac.flower.defaults import default_config, objection, weight_key_of
 from fl_deepcabac.flower.downlink import DownlinkConfig
 from fl_deepcabac.flower.endpoint import ServerEndpoint
 from fl_deepcabac.flower.lazy import detach
@@ -117,6 +117,7 @@ class DeepCABACStrategyMixin(Strategy):
             states=states,
             models=models,
             max_update_norm=max_update_norm,
+            weight_key=weight_key_of(inner),
         )
         self._codec_trains_broadcast = False
         self._codec_checkpoints = CheckpointKeeper(
@@ -284,6 +285,9 @@ class DeepCABACStrategyMixin(Strategy):
             step = f"for at most {config.target_bytes:,} bytes, {shared_out}"
         elif config.target_bits_per_weight is not None:
             step = f"for at most {config.target_bits_per_weight:g} bits per weight, {shared_out}"
+        elif config.relative_step_per_client is not None:
+            of_each = f"{config.relative_step_per_client:g} x RMS of each tensor"
+            step = f"{of_each}, for each client averaged, {shared_out}"
         else:
             step = f"{config.relative_step:g} x RMS of each tensor, {shared_out}"
         info = summary_logger.info

@@ -160,3 +160,39 @@ def test_overrides_are_hashable_pairs_in_order_and_travel_as_json() -> None:
     assert again == config
     assert hash(again) == hash(config)
     assert config != dc.CodecConfig(step_overrides={"a": 2, "z.*": 0.5})
+
+
+def test_a_step_per_client_becomes_one_for_so_many() -> None:
+    config = dc.CodecConfig(relative_step_per_client=8, quantizer="stochastic", profile="max")
+    assert config.relative_step is None
+    assert dc.CodecConfig.from_json(config.to_json()) == config
+    for n_clients, step in [(1, 8.0), (10, 80.0), (7.3456789, 58.77), (10**9, 1e6)]:
+        resolved = config.for_clients(n_clients)
+        assert resolved.relative_step == step
+        assert resolved == dc.CodecConfig(relative_step=step, quantizer="stochastic", profile="max")
+        assert resolved.for_clients(3) == resolved
+
+
+@pytest.mark.parametrize("n_clients", [0, 0.5, -1, float("nan"), None, "3", True])
+def test_a_number_of_clients_is_checked(n_clients: Any) -> None:
+    config = dc.CodecConfig(relative_step_per_client=8, quantizer="stochastic")
+    with pytest.raises(dc.ConfigError, match="n_clients"):
+        config.for_clients(n_clients)
+
+
+@pytest.mark.parametrize("quantizer", ["rdoq", "deadzone", "uniform"])
+def test_only_noise_without_bias_allows_a_step_per_client(quantizer: Any) -> None:
+    with pytest.raises(dc.ConfigError, match="expected stochastic, with relative_step_per_client"):
+        dc.CodecConfig(relative_step_per_client=8, quantizer=quantizer)
+    with pytest.raises(dc.ConfigError, match="relative_step or relative_step_per_client, not both"):
+        dc.CodecConfig(relative_step_per_client=8, relative_step=1, quantizer="stochastic")
+
+
+def test_a_step_per_client_codes_nothing_before_their_number_is_known() -> None:
+    config = dc.CodecConfig(relative_step_per_client=8, quantizer="stochastic")
+    update = {"w": np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)}
+    encoder = dc.UpdateEncoder(dc.Schema.from_arrays(update), config)
+    with pytest.raises(dc.ConfigError, match="from for_clients"):
+        encoder.encode(update)
+    with pytest.raises(dc.ConfigError, match="from for_clients"):
+        dc.models.compress_model(update, config)
