@@ -35,7 +35,14 @@ from fl_deepcabac.experiments.settings import (
     RunSettings,
 )
 
-__all__ = ["FILE_RELATIVE_STEP", "PROGRAM", "build_parser", "codec_config_of", "run_settings_of"]
+__all__ = [
+    "FILE_RELATIVE_STEP",
+    "PROGRAM",
+    "build_parser",
+    "codec_config_of",
+    "given_codec_settings",
+    "run_settings_of",
+]
 
 PROGRAM = "fl-deepcabac"
 
@@ -92,6 +99,14 @@ def codec_config_of(arguments: argparse.Namespace) -> CodecConfig:
     ConfigError
         If a value is out of range, or more than one of quality, steps and targets is given.
     """
+    given = given_codec_settings(arguments)
+    if arguments.quality is not None:
+        return CodecConfig.auto(arguments.quality, **given)
+    return CodecConfig(**given)
+
+
+def given_codec_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of the codec that the arguments name, apart from a quality."""
     given = {
         name: getattr(arguments, name)
         for name in (
@@ -106,9 +121,7 @@ def codec_config_of(arguments: argparse.Namespace) -> CodecConfig:
         if getattr(arguments, name, None) is not None
     }
     given["error_feedback"] = getattr(arguments, "error_feedback", True)
-    if arguments.quality is not None:
-        return CodecConfig.auto(arguments.quality, **given)
-    return CodecConfig(**given)
+    return given
 
 
 def run_settings_of(arguments: argparse.Namespace) -> RunSettings:

@@ -19,8 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from fl_deepcabac.cli.arguments import PROGRAM, codec_config_of, run_settings_of
-from fl_deepcabac.config import RATE_SETTINGS
+from fl_deepcabac.cli.arguments import (
+    PROGRAM,
+    codec_config_of,
+    given_codec_settings,
+    run_settings_of,
+)
+from fl_deepcabac.config import RATE_SETTINGS, CodecConfig
 from fl_deepcabac.experiments.environment import quiet_environment
 from fl_deepcabac.experiments.rows import RoundRow
 from fl_deepcabac.experiments.settings import RunSettings
@@ -56,8 +61,7 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
             prepare_folder,
             write_config,
         )
-        from fl_deepcabac.experiments.strategies import build_strategy  # noqa: PLC0415
-        from fl_deepcabac.flower import DownlinkConfig, default_config  # noqa: PLC0415
+        from fl_deepcabac.flower import DownlinkConfig  # noqa: PLC0415
 
         downlink = None
         if arguments.downlink_relative_step is not None:
@@ -65,15 +69,7 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
         elif arguments.downlink:
             downlink = DownlinkConfig()
         load_partitioned(settings)
-        if all(getattr(arguments, name) is None for name in RATE_SETTINGS):
-            suited = default_config(
-                build_strategy(settings),
-                arguments.quality or "balanced",
-                fraction=settings.cohort_size / settings.clients,
-            )
-            # Without error feedback, a quality has the finer steps that this takes.
-            if arguments.quality is None or config.error_feedback:
-                config = replace(config, relative_step=suited.relative_step)
+        config = _suited(config, settings, arguments)
     codecs: dict[str, UpdateCodec] = {
         "uncompressed": Uncompressed(),
         "compressed": DeepCabac(config, downlink),
@@ -92,6 +88,26 @@ def simulate(arguments: argparse.Namespace, console: Console) -> None:
             left = f"interrupted; {PROGRAM} report {folder} shows the rounds that had ended"
         raise KeyboardInterrupt(left) from None
     _conclude(folder, console)
+
+
+def _suited(
+    config: CodecConfig, settings: RunSettings, arguments: argparse.Namespace
+) -> CodecConfig:
+    """Return the settings that suit the strategy, where the arguments give no rate."""
+    from fl_deepcabac.experiments.strategies import build_strategy  # noqa: PLC0415 (slow to load)
+    from fl_deepcabac.flower import default_config  # noqa: PLC0415
+
+    is_given = any(getattr(arguments, name) is not None for name in RATE_SETTINGS)
+    # Without error feedback, a quality has the finer steps that this takes.
+    if is_given or (arguments.quality is not None and not arguments.error_feedback):
+        return config
+    suited = default_config(
+        build_strategy(settings),
+        arguments.quality or "balanced",
+        fraction=settings.cohort_size / settings.clients,
+        quantizer=arguments.quantizer or (None if arguments.error_feedback else "rdoq"),
+    )
+    return replace(suited, **given_codec_settings(arguments))
 
 
 def report(arguments: argparse.Namespace, console: Console) -> None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings for a strategy by quality, and those it gets when the user gives none.
 
-Strategies that average forgive coarse steps: what one client's zeros leave out, another's levels
-and the next round's error feedback bring back. Strategies that take a median or pick some clients
-do not, because a median of mostly zeros is zero (docs/decisions/0006, 0014). Nor do those in which
-few nodes take part at a time: what is left out waits for many rounds (docs/decisions/0013).
+A plain average of updates takes noise without bias well: rounded by chance, updates of many clients
+lose least for their bytes, at a step that goes with their number (docs/decisions/0018, 0019). All
+other strategies get DeepCABAC's own quantiser with error feedback: medians and picks, which take a
+few large values for outliers, in finer steps (0006), and server optimisers and clipping, which
+divide by what noise has made large. Finer, too, where few nodes take part at a time: what is left
+out waits for many rounds (0013).
 """
 
 from __future__ import annotations
@@ -15,17 +17,40 @@ from typing import Final
 
 from flwr.serverapp.strategy import (
     Bulyan,
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideAdaptiveClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
     FedMedian,
     FedTrimmedAvg,
+    FedYogi,
     Krum,
     MultiKrum,
+    QFedAvg,
     Strategy,
 )
 
-from fl_deepcabac.config import CodecConfig, Quality
+from fl_deepcabac.config import CodecConfig, Quality, QuantizerName
 
-__all__ = ["FINER_RELATIVE_STEPS", "WRAPPED_NAMES", "default_config", "objection", "weight_key_of"]
+__all__ = [
+    "FINER_RELATIVE_STEPS",
+    "STEPS_PER_CLIENT",
+    "WRAPPED_NAMES",
+    "default_config",
+    "objection",
+    "weight_key_of",
+]
 
+# Rounding by chance, for each client averaged.
+STEPS_PER_CLIENT: Final[Mapping[Quality, float]] = {
+    "near-lossless": 1.0,
+    "balanced": 4.0,
+    "smallest": 8.0,
+}
 # Those of `CodecConfig.auto` are coarser: nearly all levels are zero, and error feedback sends what
 # they leave out later.
 FINER_RELATIVE_STEPS: Final[Mapping[Quality, float]] = {
@@ -33,19 +58,34 @@ FINER_RELATIVE_STEPS: Final[Mapping[Quality, float]] = {
     "balanced": 2.0,
     "smallest": 4.0,
 }
-# Where a smaller part of the nodes trains in a round, steps are finer.
+# Where a smaller part of the nodes trains in a round, steps with error feedback are finer.
 LOW_PARTICIPATION: Final = 0.5
 _SELECTIVE = (Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum)
+_DIVIDING = (FedAdagrad, FedAdam, FedYogi, QFedAvg)
+_ADDING_UP = (FedAvgM,)
+_CLIPPING = (
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideAdaptiveClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+)
 # Where strategies that wrap another one keep it: ours, and Flower's for differential privacy.
 WRAPPED_NAMES: Final = ("inner", "strategy")
 
 
 def default_config(
-    strategy: Strategy, quality: Quality = "balanced", *, fraction: float | None = None
+    strategy: Strategy,
+    quality: Quality = "balanced",
+    *,
+    fraction: float | None = None,
+    quantizer: QuantizerName | None = None,
 ) -> CodecConfig:
-    """Return the settings for a strategy: finer steps where it does not average all updates.
+    """Return the settings for a strategy.
 
-    Finer, too, where less than half of the nodes train in a round.
+    FedAvg, FedProx and classes derived from FedAvg that are none of Flower's others get
+    stochastic rounding, with a step for each client averaged; all others the steps of
+    `CodecConfig.auto`, or finer ones where the strategy selects, or less than half of the nodes
+    train in a round.
 
     Parameters
     ----------
@@ -56,6 +96,8 @@ def default_config(
     fraction : float, optional
         Part of the nodes that trains in a round; the strategy's own ``fraction_train`` if not
         given.
+    quantizer : str, optional
+        One of `CodecConfig`'s, instead of the one that suits the strategy, with steps for it.
 
     Returns
     -------
@@ -64,23 +106,31 @@ def default_config(
     Raises
     ------
     ConfigError
-        If there is no such quality.
+        If there is no such quality or quantiser.
 
     Examples
     --------
-    >>> from flwr.serverapp.strategy import FedAvg
+    >>> default_config(FedAvg()).relative_step_per_client
+    4.0
+    >>> default_config(FedAvg(), quantizer="rdoq").relative_step
+    6.0
     >>> default_config(Krum()).relative_step
     2.0
-    >>> default_config(FedAvg(fraction_train=0.1)).relative_step
-    2.0
     """
-    config = CodecConfig.auto(quality)
-    innermost = _innermost(strategy)
+    config, innermost = CodecConfig.auto(quality), _layers(strategy)[-1]
+    if quantizer is None:
+        averages = isinstance(innermost, FedAvg) and _doubt_of_chance(strategy) is None
+        quantizer = "stochastic" if averages else config.quantizer
+    if quantizer == "stochastic":
+        step = STEPS_PER_CLIENT[quality]
+        return replace(
+            config, quantizer=quantizer, relative_step=None, relative_step_per_client=step
+        )
     if fraction is None:
         fraction = getattr(innermost, "fraction_train", 1.0)
     if isinstance(innermost, _SELECTIVE) or fraction < LOW_PARTICIPATION:
-        return replace(config, relative_step=FINER_RELATIVE_STEPS[quality])
-    return config
+        config = replace(config, relative_step=FINER_RELATIVE_STEPS[quality])
+    return replace(config, quantizer=quantizer)
 
 
 def objection(config: CodecConfig, strategy: object) -> str | None:
@@ -97,24 +147,40 @@ def objection(config: CodecConfig, strategy: object) -> str | None:
     str or None
         For people; None where nothing is known to.
     """
-    innermost = _innermost(strategy)
-    if config.quantizer == "stochastic" and isinstance(innermost, _SELECTIVE):
-        return (
-            "expected a strategy that averages all updates, with the stochastic quantiser, found "
-            f"{type(innermost).__name__}, which takes the few large values of each for outliers"
-        )
+    doubt = _doubt_of_chance(strategy) if config.quantizer == "stochastic" else None
+    if doubt is None:
+        return None
+    expected = "a strategy that averages all updates, with the stochastic quantiser"
+    return f"expected {expected}, found {doubt}"
+
+
+def _doubt_of_chance(strategy: object) -> str | None:
+    """Say why noise without bias does harm under a strategy; None where it is not known to."""
+    layers = _layers(strategy)
+    innermost = layers[-1]
+    name = type(innermost).__name__
+    if isinstance(innermost, _SELECTIVE):
+        return f"{name}, which takes the few large values of each for outliers"
+    if isinstance(innermost, _DIVIDING):
+        return f"{name}, which divides by squares of what it averages, noise and all"
+    if isinstance(innermost, _ADDING_UP):
+        return f"{name}, whose momentum adds up the noise of many rounds"
+    for layer in layers:
+        if isinstance(layer, _CLIPPING):
+            return f"{type(layer).__name__}, which bounds the size of updates that noise enlarges"
     return None
 
 
 def weight_key_of(strategy: object) -> str:
     """Return under which replies name their weight in the average of a strategy."""
-    return str(getattr(_innermost(strategy), "weighted_by_key", "num-examples"))
+    return str(getattr(_layers(strategy)[-1], "weighted_by_key", "num-examples"))
 
 
-def _innermost(strategy: object) -> object:
-    """Return the strategy inside all wrappers."""
+def _layers(strategy: object) -> list[object]:
+    """Return a strategy and those inside it, outermost first."""
+    layers = [strategy]
     while wrapped := next(
-        (vars(strategy)[name] for name in WRAPPED_NAMES if name in vars(strategy)), None
+        (vars(layers[-1])[name] for name in WRAPPED_NAMES if name in vars(layers[-1])), None
     ):
-        strategy = wrapped
-    return strategy
+        layers.append(wrapped)
+    return layers

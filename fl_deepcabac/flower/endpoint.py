@@ -18,7 +18,6 @@ from flwr.app import Array, Error, Message, MetricRecord, RecordDict
 
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.errors import CorruptPacketError, DeepCabacError, SchemaMismatchError
-from fl_deepcabac.flower.averaged import AveragedClients
 from fl_deepcabac.flower.lazy import PacketReader, ReadingDesk
 from fl_deepcabac.flower.ledger import CommunicationLedger, Payload, Phase, RoundRecord, Transfer
 from fl_deepcabac.flower.model_sender import ModelSender
@@ -37,6 +36,7 @@ from fl_deepcabac.flower.replies import (
     check_replies,
 )
 from fl_deepcabac.flower.saved_state import token_of
+from fl_deepcabac.flower.step_control import StepControl
 from fl_deepcabac.flower.weights import schema_of
 from fl_deepcabac.schema import Schema
 from fl_deepcabac.update_norm import check_max_update_norm
@@ -78,7 +78,7 @@ class ServerEndpoint:
         weight_key: str = "num-examples",
     ) -> None:
         self.config = config
-        self._averaged = AveragedClients(weight_key)
+        self.steps = StepControl(config, weight_key=weight_key)
         self.acceptance = Acceptance(config.profile, check_max_update_norm(max_update_norm))
         self.is_active = is_active
         self.ledger = CommunicationLedger()
@@ -112,9 +112,7 @@ class ServerEndpoint:
         """
         record = self.ledger.begin(server_round) if phase == "train" else self._record(server_round)
         messages = list(messages)
-        config = self.config
-        if phase == "train":
-            config = config.for_clients(self._averaged.expect(len(messages)))
+        config = self.steps.config_for(len(messages)) if phase == "train" else self.config
         # Most strategies send one content to all nodes: it is measured once.
         known: dict[int, tuple[Schema | None, int, Payload]] = {}
         asked: set[int] = set()
@@ -192,7 +190,7 @@ class ServerEndpoint:
             )
         ]
         _warn_if_none_usable(record, received)
-        self._averaged.note(received)
+        self.steps.note_replies(received)
         try:
             yield received
         finally:

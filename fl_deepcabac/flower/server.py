@@ -214,8 +214,10 @@ class DeepCABACStrategyMixin(Strategy):
         server_round += checkpoints.rounds_before
         if self._codec_endpoint.is_active and (server_round == 1 or checkpoints.dtypes.is_empty):
             checkpoints.dtypes.remember(arrays)
+        arrays = self._as_nodes_hold_it(arrays)
+        self._codec_endpoint.steps.note_sent(arrays)
         messages = super().configure_train(  # type: ignore[safe-super]  # never the last in line
-            server_round, self._as_nodes_hold_it(arrays), config, grid
+            server_round, arrays, config, grid
         )
         self._codec_trains_broadcast = self._codec_endpoint.models.is_adopted
         return self._codec_endpoint.instruct(server_round, messages, "train")
@@ -245,6 +247,7 @@ class DeepCABACStrategyMixin(Strategy):
             # Within the context: a strategy may return the arrays of a reply as they are.
             if arrays is not None:
                 arrays = self._codec_checkpoints.dtypes.restore(detach(arrays))
+                self._codec_endpoint.steps.note_aggregated(arrays)
                 if self._codec_trains_broadcast:
                     arrays = self._codec_endpoint.models.with_left_out(arrays)
         if arrays is not None:

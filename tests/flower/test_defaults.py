@@ -11,13 +11,18 @@ from flower.four_nodes import N_NODES
 from flower.toy import initial_arrays
 from flwr.serverapp.strategy import (
     Bulyan,
+    DifferentialPrivacyClientSideAdaptiveClipping,
     DifferentialPrivacyServerSideFixedClipping,
     FedAdam,
     FedAvg,
+    FedAvgM,
     FedMedian,
+    FedProx,
     FedTrimmedAvg,
+    FedYogi,
     Krum,
     MultiKrum,
+    QFedAvg,
     Strategy,
 )
 
@@ -26,14 +31,45 @@ from fl_deepcabac.config import Profile, Quality
 from fl_deepcabac.flower import DeepCABACStrategy, DeepCABACStrategyMixin, default_config
 
 
+class Mine(FedAvg):
+    """A FedAvg of one's own."""
+
+
+class FromScratch(Strategy):
+    """A strategy that nothing is known about."""
+
+    configure_train = configure_evaluate = aggregate_train = aggregate_evaluate = None  # type: ignore[assignment]
+
+    def summary(self) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [FedAvg(), FedAvg(fraction_train=0.1), FedProx(proximal_mu=0.1), Mine()],
+)
+def test_plain_averages_round_by_chance_with_a_step_for_each_client(
+    inner: Strategy, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    expected = CodecConfig(relative_step_per_client=4.0, quantizer="stochastic")
+    assert default_config(inner) == default_config(DeepCABACStrategy(inner)) == expected
+    DeepCABACStrategy(inner).summary()
+    assert "4 x RMS of each tensor, for each client averaged" in caplog.text
+    assert "WARNING" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("inner", "relative_step"),
     [
-        (FedAvg(), 6.0),
-        (FedAvg(fraction_train=0.5), 6.0),
-        (FedAvg(fraction_train=0.1), 2.0),
+        (FromScratch(), 6.0),
+        (FedAvgM(), 6.0),
         (FedAdam(), 6.0),
         (FedAdam(fraction_train=0.0), 2.0),
+        (FedYogi(fraction_train=0.5), 6.0),
+        (QFedAvg(client_learning_rate=0.1), 6.0),
+        (DifferentialPrivacyServerSideFixedClipping(FedAvg(), 0.1, 1.0, 4), 6.0),
+        (DifferentialPrivacyClientSideAdaptiveClipping(FedAvg(), 0.1, 4), 6.0),
         (FedMedian(), 2.0),
         (FedTrimmedAvg(), 2.0),
         (Krum(), 2.0),
@@ -54,9 +90,9 @@ def test_default_step_is_finer_where_the_strategy_selects(
 @pytest.mark.parametrize(
     ("inner", "quality", "relative_step", "profile"),
     [
-        (FedAvg(), "near-lossless", 1.0, "fast"),
-        (FedAvg(), "balanced", 6.0, "fast"),
-        (FedAvg(), "smallest", 12.0, "max"),
+        (FedAdam(), "near-lossless", 1.0, "fast"),
+        (FedAdam(), "balanced", 6.0, "fast"),
+        (FedAdam(), "smallest", 12.0, "max"),
         (Krum(), "near-lossless", 0.5, "fast"),
         (FedMedian(), "balanced", 2.0, "fast"),
         (FedMedian(), "smallest", 4.0, "max"),
@@ -69,9 +105,32 @@ def test_every_quality_is_finer_where_the_strategy_selects(
     assert config == CodecConfig(relative_step=relative_step, profile=profile)
 
 
+@pytest.mark.parametrize(
+    ("quality", "step", "profile"),
+    [("near-lossless", 1.0, "fast"), ("balanced", 4.0, "fast"), ("smallest", 8.0, "max")],
+)
+def test_every_quality_has_a_step_for_each_client(
+    quality: Quality, step: float, profile: Profile
+) -> None:
+    expected = CodecConfig(relative_step_per_client=step, quantizer="stochastic", profile=profile)
+    assert default_config(FedAvg(), quality) == expected
+    assert default_config(FedMedian(), quality, quantizer="stochastic") == expected
+
+
+def test_another_quantizer_has_the_steps_of_error_feedback() -> None:
+    for inner, step in [(FedAvg(), 6.0), (FedAvg(fraction_train=0.1), 2.0)]:
+        config = default_config(inner, quantizer="rdoq")
+        assert config == CodecConfig(relative_step=step)
+        assert config.error_feedback
+    with pytest.raises(ConfigError, match="'quantizer'"):
+        default_config(FedAvg(), quantizer="best")  # type: ignore[arg-type]
+
+
 def test_an_unknown_quality_is_refused() -> None:
     with pytest.raises(ConfigError, match="'quality'"):
         default_config(Krum(), quality="best")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'quality'"):
+        default_config(FedAvg(), quality="best")  # type: ignore[arg-type]
 
 
 def test_default_step_of_a_mixin_is_that_of_its_base(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,7 +152,8 @@ def test_given_settings_win_over_the_default(caplog: pytest.LogCaptureFixture) -
     ("inner", "is_suited"),
     [
         (FedAvg(), True),
-        (FedAdam(), True),
+        (FromScratch(), True),
+        (FedAdam(), False),
         (FedMedian(), False),
         (DifferentialPrivacyServerSideFixedClipping(Krum(), 0.1, 1.0, 4), False),
     ],
