@@ -2,7 +2,8 @@
 """Checkpoints of the server side: what a run needs to go on after its process is gone.
 
 In one: the global model and its dtypes, the states held for nodes, spilled ones too, the broadcast
-model and who holds it, what the inner strategy remembers, the ledger, and the number of rounds.
+model and who holds it, what steps depend on, what the inner strategy remembers, the ledger, and the
+number of rounds.
 Invariants: a file holds a whole checkpoint or the one before it; loading takes effect as a whole or
 not at all.
 """
@@ -135,6 +136,7 @@ class CheckpointKeeper:
                     "dtypes": self.dtypes.to_plain(),
                     "states": [_write_state(writer, *item) for item in endpoint.states.items()],
                     "models": writer.encode(endpoint.models.to_plain()),
+                    "steps": writer.encode(endpoint.steps.to_plain()),
                     "memory": writer.encode(self._memory.take()),
                     "ledger": writer.encode(self._ledger.save(endpoint.ledger)),
                 }
@@ -161,6 +163,10 @@ class CheckpointKeeper:
             raise reader.corrupt("a model and a number of rounds", type(arrays).__name__)
         dtypes = DtypeMemory.from_plain(sections["dtypes"])
         models = endpoint.models.resumed(reader.decode(sections["models"]))
+        # Missing in files from before there was anything to learn.
+        steps = endpoint.steps
+        if "steps" in sections:
+            steps = steps.resumed(reader.decode(sections["steps"]))
         ledger = load_ledger(reader.decode(sections["ledger"]))
         memory = reader.decode(sections["memory"])
         rows = sections["states"] if sections["profile"] == endpoint.config.profile else []
@@ -172,6 +178,7 @@ class CheckpointKeeper:
             raise
         endpoint.states.close()
         endpoint.states, endpoint.models, endpoint.ledger = states, models, ledger
+        endpoint.steps = steps
         self._ledger = SavedLedger()
         self.dtypes, self._arrays = dtypes, arrays
         self._server_round = self.rounds_before = server_round

@@ -11,9 +11,9 @@ packet can be decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from flwr.app import ArrayRecord, Message
@@ -94,6 +94,28 @@ class StepControl:
             factor = self._factor * (0.5 if is_undoing else RECOVERY)
             self._factor = min(1.0, max(LEAST_FACTOR, factor))
         self._movement = movement
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what has been learnt, as `resumed` takes it."""
+        return {"part": self._part, "factor": self._factor, "movement": self._movement}
+
+    def resumed(self, learnt: Mapping[str, Any]) -> StepControl:
+        """Return one with the same settings that goes on from what another has learnt.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If a value is missing, or not what `to_plain` returns.
+        """
+        other = StepControl(self._config, weight_key=self._weight_key)
+        part, factor = float(learnt["part"]), float(learnt["factor"])
+        if not (0.0 < part <= 1.0 and LEAST_FACTOR <= factor <= 1.0):
+            raise ValueError(f"expected parts of one, found {dict(learnt)}")
+        movement = learnt["movement"]
+        if movement is not None and (movement.dtype != np.float32 or movement.ndim != 1):
+            raise ValueError(f"expected a movement, found {movement.dtype} of {movement.shape}")
+        other._part, other._factor, other._movement = part, factor, movement
+        return other
 
     def _weight(self, reply: Message) -> float:
         """Return the weight that a reply names; 1 if it names none, as where all count alike."""
