@@ -121,6 +121,11 @@ def given_codec_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         if getattr(arguments, name, None) is not None
     }
     given["error_feedback"] = getattr(arguments, "error_feedback", True)
+    # What one quantiser alone takes names it.
+    if "relative_step_per_client" in given:
+        given.setdefault("quantizer", "stochastic")
+    elif "dead_zone" in given:
+        given.setdefault("quantizer", "deadzone")
     return given
 
 
@@ -345,7 +350,7 @@ def _add_steps(codec: argparse._ArgumentGroup, *, of_relative: str) -> None:
 
 def _add_codec(parser: argparse.ArgumentParser) -> Any:
     """Describe the settings of the codec, apart from its step."""
-    codec = parser.add_argument_group("the codec; unset: the defaults of the package")
+    codec = parser.add_argument_group("the codec; unset: what suits the strategy, or a file")
     for flag, names in (
         ("--profile", get_args(Profile)),
         ("--quantizer", get_args(QuantizerName)),

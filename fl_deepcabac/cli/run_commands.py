@@ -98,16 +98,20 @@ def _suited(
     from fl_deepcabac.flower import default_config  # noqa: PLC0415
 
     is_given = any(getattr(arguments, name) is not None for name in RATE_SETTINGS)
-    # Without error feedback, a quality has the finer steps that this takes.
-    if is_given or (arguments.quality is not None and not arguments.error_feedback):
+    given = given_codec_settings(arguments)
+    wants_feedback_settings = not arguments.error_feedback or "rd_lambda" in given
+    is_by_chance = given.get("quantizer") == "stochastic"
+    # Without error feedback, a quality has the finer steps that this takes; chance never has it.
+    is_alone = arguments.quality is not None and not arguments.error_feedback and not is_by_chance
+    if is_given or is_alone:
         return config
     suited = default_config(
         build_strategy(settings),
         arguments.quality or "balanced",
         fraction=settings.cohort_size / settings.clients,
-        quantizer=arguments.quantizer or (None if arguments.error_feedback else "rdoq"),
+        quantizer=given.get("quantizer", "rdoq" if wants_feedback_settings else None),
     )
-    return replace(suited, **given_codec_settings(arguments))
+    return replace(suited, **given)
 
 
 def report(arguments: argparse.Namespace, console: Console) -> None:

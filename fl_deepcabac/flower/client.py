@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,11 @@ __all__ = ["deepcabac_mod"]
 
 logger = logging.getLogger("fl_deepcabac")
 
+_NOT_WEIGHED = (
+    "DeepCABAC: the app's importance is left out: expected the quantiser rdoq, which weighs "
+    "errors, found {}; on the server, default_config(strategy, quantizer='rdoq') has it"
+)
+
 
 def deepcabac_mod(
     msg: Message, context: Context, call_next: Callable[[Message, Context], Message]
@@ -52,7 +58,7 @@ def deepcabac_mod(
     An app that knows how much the error of each weight counts, such as by mean squared gradients of
     its training, leaves an ArrayRecord in ``context.state[IMPORTANCE_RECORD]``, with names and
     shapes of some or all float tensors (``importance`` of `encode_update`). It does not travel, and
-    is taken out again.
+    is taken out again. Quantisers other than ``"rdoq"`` weigh no errors: a warning says so, once.
 
     Parameters
     ----------
@@ -81,8 +87,7 @@ def deepcabac_mod(
     LevelRangeError
         If a weight moved by more steps than a level can count.
     ConfigError
-        If the settings are unreadable, SecAgg+ is at work, or importance is given to a quantiser
-        that weighs no errors.
+        If the settings are unreadable, or SecAgg+ is at work.
     SchemaMismatchError, ImportanceError
         If importance does not fit the weights, or is negative or not finite.
     DecodeError
@@ -114,6 +119,10 @@ def deepcabac_mod(
     before = {spec.name: reference[spec.name].numpy() for spec in schema.tensors}
     after = {spec.name: trained[spec.name].numpy() for spec in schema.tensors}
     slots = ClientSlots(context.state, context.run_id)
+    if importance is not None and config.quantizer != "rdoq":
+        # The app cannot know what the server chose; said once a process.
+        warnings.warn(_NOT_WEIGHED.format(config.quantizer), stacklevel=2)
+        importance = None
     if importance is not None:
         # Exact tensors have no errors to weigh.
         exact = {spec.name for spec in schema.exact_tensors}

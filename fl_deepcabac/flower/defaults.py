@@ -21,18 +21,16 @@ from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideFixedClipping,
     DifferentialPrivacyServerSideAdaptiveClipping,
     DifferentialPrivacyServerSideFixedClipping,
-    FedAdagrad,
-    FedAdam,
     FedAvg,
     FedAvgM,
     FedMedian,
     FedTrimmedAvg,
-    FedYogi,
     Krum,
     MultiKrum,
     QFedAvg,
     Strategy,
 )
+from flwr.serverapp.strategy.fedopt import FedOpt
 
 from fl_deepcabac.config import CodecConfig, Quality, QuantizerName
 
@@ -61,7 +59,7 @@ FINER_RELATIVE_STEPS: Final[Mapping[Quality, float]] = {
 # Where a smaller part of the nodes trains in a round, steps with error feedback are finer.
 LOW_PARTICIPATION: Final = 0.5
 _SELECTIVE = (Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum)
-_DIVIDING = (FedAdagrad, FedAdam, FedYogi, QFedAvg)
+_DIVIDING = (FedOpt, QFedAvg)
 _ADDING_UP = (FedAvgM,)
 _CLIPPING = (
     DifferentialPrivacyClientSideAdaptiveClipping,
@@ -71,6 +69,7 @@ _CLIPPING = (
 )
 # Where strategies that wrap another one keep it: ours, and Flower's for differential privacy.
 WRAPPED_NAMES: Final = ("inner", "strategy")
+_OURS: Final = "fl_deepcabac.flower."
 
 
 def default_config(
@@ -82,10 +81,9 @@ def default_config(
 ) -> CodecConfig:
     """Return the settings for a strategy.
 
-    FedAvg, FedProx and classes derived from FedAvg that are none of Flower's others get
-    stochastic rounding, with a step for each client averaged; all others the steps of
-    `CodecConfig.auto`, or finer ones where the strategy selects, or less than half of the nodes
-    train in a round.
+    FedAvg, FedProx and classes derived from them that leave the aggregation as it is get stochastic
+    rounding, with a step for each client averaged; all others the steps of `CodecConfig.auto`, or
+    finer ones where the strategy selects, or less than half of the nodes train in a round.
 
     Parameters
     ----------
@@ -119,8 +117,8 @@ def default_config(
     """
     config, innermost = CodecConfig.auto(quality), _layers(strategy)[-1]
     if quantizer is None:
-        averages = isinstance(innermost, FedAvg) and _doubt_of_chance(strategy) is None
-        quantizer = "stochastic" if averages else config.quantizer
+        is_suited = _averages(innermost) and _doubt_of_chance(strategy) is None
+        quantizer = "stochastic" if is_suited else config.quantizer
     if quantizer == "stochastic":
         step = STEPS_PER_CLIENT[quality]
         return replace(
@@ -133,7 +131,9 @@ def default_config(
     return replace(config, quantizer=quantizer)
 
 
-def objection(config: CodecConfig, strategy: object) -> str | None:
+def objection(
+    config: CodecConfig, strategy: object, *, max_update_norm: float | None = None
+) -> str | None:
     """Say what speaks against settings under a strategy.
 
     Parameters
@@ -141,17 +141,42 @@ def objection(config: CodecConfig, strategy: object) -> str | None:
     config : CodecConfig
     strategy : Strategy
         Or a wrapper round one.
+    max_update_norm : float, optional
+        The largest Euclidean norm that decoded updates may have.
 
     Returns
     -------
     str or None
         For people; None where nothing is known to.
     """
-    doubt = _doubt_of_chance(strategy) if config.quantizer == "stochastic" else None
-    if doubt is None:
+    if config.quantizer != "stochastic":
+        return None
+    if max_update_norm is not None:
+        return (
+            "expected no max_update_norm, or a wide one, with the stochastic quantiser, found "
+            f"{max_update_norm:g}: decoded updates are some sqrt(0.8 * step) times as long, with a "
+            "step in RMS"
+        )
+    if (doubt := _doubt_of_chance(strategy)) is None:
         return None
     expected = "a strategy that averages all updates, with the stochastic quantiser"
     return f"expected {expected}, found {doubt}"
+
+
+def _averages(strategy: object) -> bool:
+    """Whether updates go into FedAvg's own average, and nothing else looks at them."""
+    return isinstance(strategy, FedAvg) and (
+        _own_aggregation(type(strategy)) is FedAvg.aggregate_train
+    )
+
+
+def _own_aggregation(kind: type) -> object:
+    """Return the method that aggregates, apart from what our mixin does before it."""
+    return next(
+        vars(base)["aggregate_train"]
+        for base in kind.__mro__
+        if "aggregate_train" in vars(base) and not base.__module__.startswith(_OURS)
+    )
 
 
 def _doubt_of_chance(strategy: object) -> str | None:
@@ -179,8 +204,10 @@ def weight_key_of(strategy: object) -> str:
 def _layers(strategy: object) -> list[object]:
     """Return a strategy and those inside it, outermost first."""
     layers = [strategy]
-    while wrapped := next(
-        (vars(layers[-1])[name] for name in WRAPPED_NAMES if name in vars(layers[-1])), None
-    ):
+    while True:
+        attributes = vars(layers[-1])
+        inside = (attributes.get(name) for name in WRAPPED_NAMES)
+        wrapped = next((value for value in inside if isinstance(value, Strategy)), None)
+        if wrapped is None:
+            return layers
         layers.append(wrapped)
-    return layers

@@ -112,7 +112,7 @@ class ServerEndpoint:
         """
         record = self.ledger.begin(server_round) if phase == "train" else self._record(server_round)
         messages = list(messages)
-        config = self.steps.config_for(len(messages)) if phase == "train" else self.config
+        config = self.steps.config_for(messages) if phase == "train" else self.config
         # Most strategies send one content to all nodes: it is measured once.
         known: dict[int, tuple[Schema | None, int, Payload]] = {}
         asked: set[int] = set()

@@ -4,8 +4,9 @@
 A variance that is decoded as zero blows its channel up, one below zero makes the model return NaN;
 both can happen where the step is coarse against the smallest of a tensor's weights. Only the
 encoder knows of this: it codes a little more than it was asked to, and error feedback takes that
-back later. Invariant: a vector of weights that are all positive, before the update and after it, is
-decoded to weights of at least half the smaller of the two.
+back later. Rounding by chance has none and must stay right on average, so there the steps of such
+tensors become finer instead. Invariant: a vector of weights that are all positive, before the
+update and after it, is decoded to weights of at least half the smaller of the two.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_deepcabac.allocation import MIN_STEP, GivenSteps
 from fl_deepcabac.codec import EncodedUpdate, encode_update
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.feedback import Residual
 from fl_deepcabac.flower.weights import add_reference
+from fl_deepcabac.rate import budget_of
 from fl_deepcabac.schema import Schema, TensorSpec
 from fl_deepcabac.stream import StreamState
 
@@ -29,6 +32,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 # Part of the smaller of old and new weight that must be left.
 LEAST_PART: Final = 0.5
+# Of the way down to the floor, for a step: rounding, also to powers of two, takes some.
+ROOM_PART: Final = 0.5
+# Half of what a level can count, and a little.
+FINEST_LEVELS: Final = 2.0**22
 # One more step is enough nearly always; what is added at least doubles each time.
 MAX_ATTEMPTS: Final = 12
 
@@ -70,12 +77,14 @@ def encode_positive(
     Notes
     -----
     Guarded are tensors of rank 1, as those of normalisation layers are, known by their values:
-    lists of arrays have no telling names. An update is coded again where the rule is broken, which
-    takes its time once more.
+    lists of arrays have no telling names. An update is coded again where the rule is broken, or
+    with the stochastic quantiser could be, which takes its time once more. With a target of bytes
+    the latter adds as the others do.
     """
     floors = _floors(start, goal, schema)
     added: Residual = {}
-    for _ in range(MAX_ATTEMPTS):
+    given: GivenSteps | None = None
+    for attempt in range(MAX_ATTEMPTS):
         encoded = encode_update(
             update,
             schema=schema,
@@ -84,7 +93,13 @@ def encode_positive(
             residual={**residual, **_sums(residual, added)},
             importance=importance,
             on_grid=on_grid,
+            given=given,
         )
+        if attempt == 0 and config.quantizer == "stochastic" and budget_of(config, schema) is None:
+            given = _finer_steps(encoded, floors, update, goal, schema)
+            # Whatever chance has made of the first try: to look would be a bias.
+            if given is not None:
+                continue
         more = _missing(encoded, floors, start)
         if not more:
             break
@@ -105,6 +120,29 @@ def _floors(start: Arrays, goal: Arrays, schema: Schema) -> dict[TensorSpec, NDA
         if (least > 0).all():
             floors[spec] = least * least.dtype.type(LEAST_PART)
     return floors
+
+
+def _finer_steps(
+    encoded: EncodedUpdate,
+    floors: Mapping[TensorSpec, NDArray[Any]],
+    update: Arrays,
+    goal: Arrays,
+    schema: Schema,
+) -> GivenSteps | None:
+    """Return steps by which no guarded weight can fall below its floor; None if they are so.
+
+    A value comes out less than a step from where it was. As far as levels can count: where weights
+    differ by more than that, the rule may still be broken.
+    """
+    found = {row.name: row.step or 1.0 for row in encoded.report.tensors}
+    steps = {spec.name: found[spec.name] for spec in schema.level_tensors}
+    finer = {}
+    for spec, floor in floors.items():
+        room = float((goal[spec.name] - floor).min(initial=np.inf)) * ROOM_PART
+        least = float(np.abs(update[spec.name]).max(initial=0)) / FINEST_LEVELS
+        if max(room, least, MIN_STEP) < steps[spec.name]:
+            finer[spec.name] = max(room, least, MIN_STEP)
+    return GivenSteps(steps | finer) if finer else None
 
 
 def _missing(

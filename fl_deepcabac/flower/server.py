@@ -17,7 +17,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedXgbBagging, FedXgbCyclic, Strategy
 
-from fl_deepcabac.config import CodecConfig
+from fl_deepcabac.config import CodecConfig, QuantizerName
 from fl_deepcabac.flower.checkpoint import Checkpoint, CheckpointKeeper
 from fl_deepcabac.flower.defaults import default_config, objection, weight_key_of
 from fl_deepcabac.flower.downlink import DownlinkConfig
@@ -60,7 +60,8 @@ class DeepCABACStrategyMixin(Strategy):
         at the end of the process. Made if missing; needs `state_budget_bytes`.
     max_update_norm : float, optional
         The largest Euclidean norm that the floats of one update may have, compressed or not: a
-        reply beyond becomes its node's error reply. No limit if not given.
+        reply beyond becomes its node's error reply. No limit if not given. With it, and without a
+        `codec`, updates are not rounded by chance, which makes them much longer.
     checkpoint_path : str or Path, optional
         A file that `save` writes after rounds of training; none if not given. Where that fails, a
         warning says so, and the run goes on.
@@ -106,8 +107,13 @@ class DeepCABACStrategyMixin(Strategy):
         super().__init__(*args, **kwargs)
         inner = getattr(self, "inner", self)
         is_active = not isinstance(inner, FedXgbBagging | FedXgbCyclic)
-        config = default_config(inner) if codec is None else codec
-        if (reason := objection(config, inner)) is not None:
+        if codec is None:
+            # A bound on norms would refuse honest updates that are rounded by chance.
+            quantizer: QuantizerName | None = None if max_update_norm is None else "rdoq"
+            config = default_config(inner, quantizer=quantizer)
+        else:
+            config = codec
+        if (reason := objection(config, inner, max_update_norm=max_update_norm)) is not None:
             logger.warning("DeepCABAC: %s", reason)
         states = NodeStates(state_budget_bytes, spill_directory)
         models = ModelSender(downlink if is_active else None)

@@ -3,14 +3,16 @@
 
 Noise without bias shrinks with the number of updates that a round averages, so steps grow with it
 (`CodecConfig.relative_step_per_client`). An average in which one client has most of the samples is
-worth little more than that client's update, and replies that do not come average nothing: both are
-taken from the round before. Steps shrink, too, where training spends its time on undoing the noise
-(docs/decisions/0019). Invariant: what is learnt here changes bytes and accuracy, never whether a
-packet can be decoded.
+worth little more than that client's update, and replies that do not come average nothing: weights
+are known from earlier replies, and losses from the last rounds. Steps shrink, too, where training
+spends its time on undoing the noise (docs/decisions/0019). Invariant: what is learnt here changes
+bytes and accuracy, never whether a packet can be decoded.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -19,19 +21,27 @@ import numpy as np
 from flwr.app import ArrayRecord, Message
 from numpy.typing import NDArray
 
+from fl_deepcabac.allocation import STATISTICS
 from fl_deepcabac.config import CodecConfig
 from fl_deepcabac.flower.records import NUMPY_STYPE
 
 __all__ = ["StepControl", "effective_number", "pull_back"]
 
+logger = logging.getLogger("fl_deepcabac")
+
+# By name, the part of each tensor that is looked at.
+Sample = dict[str, NDArray[np.float32]]
+
 # Of the clients asked, before any round has told: on the safe side of what unequal shares of the
 # samples usually leave, 0.7 to 0.95.
 FIRST_PART: Final = 0.5
-# Training that is far from undoing noise has less of it than 0.05; where noise is about to grow
-# from round to round it is above 0.13, and steps are halved down to one that never lets it.
-MOST_PULL_BACK: Final = 0.1
-LEAST_FACTOR: Final = 1 / 8
-# Back up more slowly.
+# No more are counted, because no more have been tried.
+MOST_CLIENTS: Final = 20.0
+# The least part of replies of so many rounds is expected of the next.
+ROUNDS_REMEMBERED: Final = 3
+# Where noise is about to grow from round to round, 1 / (1 + 0.8 k) of a movement is taken back, k
+# being the step for each client (docs/decisions/0019).
+ALARM_PART: Final = 0.7
 RECOVERY: Final = 2.0**0.5
 # Weights that are looked at, evenly spread: 16 MiB, and correlations within some thousandths.
 MOST_SAMPLES: Final = 2**22
@@ -52,52 +62,112 @@ class StepControl:
         self._config = config
         self._weight_key = weight_key
         self._n_asked = 0
-        self._part = FIRST_PART
+        self._weights: dict[int, float] = {}
+        self._parts: list[float] = []
         self._factor = 1.0
-        self._before: NDArray[np.float32] | None = None
-        self._movement: NDArray[np.float32] | None = None
+        self._before: Sample = {}
+        self._movement: Sample = {}
 
     @property
-    def is_watching(self) -> bool:
-        """Whether steps depend on what comes of the rounds."""
-        return self._config.relative_step_per_client is not None
+    def step_per_client(self) -> float | None:
+        """What is multiplied now; None where the config gives another rate."""
+        whole = self._config.relative_step_per_client
+        return None if whole is None else whole * self._factor
 
-    def config_for(self, n_asked: int) -> CodecConfig:
-        """Return the settings for a round that asks so many clients to train."""
-        per_client = self._config.relative_step_per_client
-        if per_client is None:
+    def config_for(self, messages: Iterable[Message]) -> CodecConfig:
+        """Return the settings for a round that sends these train messages."""
+        if self.step_per_client is None:
             return self._config
-        self._n_asked = n_asked
-        config = replace(self._config, relative_step_per_client=per_client * self._factor)
-        return config.for_clients(max(1.0, self._part * n_asked))
+        messages = list(messages)
+        self._n_asked = len(messages)
+        config = replace(self._config, relative_step_per_client=self.step_per_client)
+        return config.for_clients(self._expected(messages))
 
     def note_replies(self, received: Iterable[Message]) -> None:
-        """Learn how many updates a round averages; nothing where none is usable."""
-        weights = [self._weight(reply) for reply in received if reply.has_content()]
-        if self._n_asked and (number := effective_number(weights)):
-            self._part = min(1.0, number / self._n_asked)
+        """Learn from what a round's replies have become how many updates the next averages."""
+        if self.step_per_client is None or not self._n_asked:
+            return
+        usable = [reply for reply in received if reply.has_content()]
+        for reply in usable:
+            self._weights[reply.metadata.src_node_id] = self._weight(reply)
+        if usable:
+            self._parts.append(min(1.0, len(usable) / self._n_asked))
+            del self._parts[:-ROUNDS_REMEMBERED]
 
     def note_sent(self, arrays: ArrayRecord) -> None:
         """Remember the model that a round trains from."""
-        if self.is_watching:
+        if self.step_per_client is not None:
             self._before = _sample(arrays)
 
     def note_aggregated(self, arrays: ArrayRecord) -> None:
         """Learn from the model that came of a round how much of the last noise it undoes."""
-        before, self._before = self._before, None
-        if before is None:
+        before, self._before = self._before, {}
+        if not before or self.step_per_client is None:
             return
         after = _sample(arrays)
-        movement = after - before if after.shape == before.shape else None
-        if movement is not None and self._movement is not None:
-            is_undoing = pull_back(self._movement, movement) > MOST_PULL_BACK
-            factor = self._factor * (0.5 if is_undoing else RECOVERY)
-            self._factor = min(1.0, max(LEAST_FACTOR, factor))
-        self._movement = movement
+        with np.errstate(all="ignore"):
+            movement = {
+                name: values - before[name]
+                for name, values in after.items()
+                if name in before and values.shape == before[name].shape
+            }
+            # A model that has not moved, or is no number, teaches nothing.
+            if not any(0 < np.dot(moved, moved) < np.inf for moved in movement.values()):
+                return
+            earlier, self._movement = self._movement, movement
+            if earlier:
+                self._adapt(pull_back(earlier, movement))
+
+    def _adapt(self, found: float) -> None:
+        """Halve the step where noise is undone, and let it recover where it is far from that."""
+        whole = self._config.relative_step_per_client
+        assert whole is not None
+        assert self.step_per_client is not None
+        alarm = ALARM_PART / (1 + 0.8 * self.step_per_client)
+        # A step of one for each client never lets noise grow.
+        least = min(1.0, 1.0 / whole)
+        factor = self._factor
+        if found > alarm:
+            self._factor = max(least, factor / 2)
+        elif found < alarm / 2:
+            self._factor = min(1.0, factor * RECOVERY)
+        if self._factor < factor:
+            logger.info(
+                "DeepCABAC: training takes %.0f %% of the last movement back: the step for each "
+                "client falls from %.3g to %.3g",
+                100 * found,
+                whole * factor,
+                whole * self._factor,
+            )
+
+    def _expected(self, messages: list[Message]) -> float:
+        """Return how many equal weights the averages of a round are worth, the least of them.
+
+        Strategies that train several models in one round tell them apart by message type.
+        """
+        known = [self._weights[node] for node in map(_node_of, messages) if node in self._weights]
+        part = min(self._parts, default=1.0)
+        if not known:
+            part *= FIRST_PART
+        usual = float(np.mean(known)) if known else 1.0
+        numbers = [
+            effective_number(
+                self._weights.get(_node_of(message), usual)
+                for message in messages
+                if message.metadata.message_type == kind
+            )
+            for kind in Counter(message.metadata.message_type for message in messages)
+        ]
+        return min(MOST_CLIENTS, max(1.0, part * min(numbers, default=1.0)))
 
     def to_plain(self) -> dict[str, Any]:
         """Return what has been learnt, as `resumed` takes it."""
-        return {"part": self._part, "factor": self._factor, "movement": self._movement}
+        return {
+            "weights": self._weights,
+            "parts": self._parts,
+            "factor": self._factor,
+            "movement": self._movement,
+        }
 
     def resumed(self, learnt: Mapping[str, Any]) -> StepControl:
         """Return one with the same settings that goes on from what another has learnt.
@@ -108,13 +178,15 @@ class StepControl:
             If a value is missing, or not what `to_plain` returns.
         """
         other = StepControl(self._config, weight_key=self._weight_key)
-        part, factor = float(learnt["part"]), float(learnt["factor"])
-        if not (0.0 < part <= 1.0 and LEAST_FACTOR <= factor <= 1.0):
-            raise ValueError(f"expected parts of one, found {dict(learnt)}")
-        movement = learnt["movement"]
-        if movement is not None and (movement.dtype != np.float32 or movement.ndim != 1):
-            raise ValueError(f"expected a movement, found {movement.dtype} of {movement.shape}")
-        other._part, other._factor, other._movement = part, factor, movement
+        parts, factor = [float(part) for part in learnt["parts"]], float(learnt["factor"])
+        movement = dict(learnt["movement"])
+        if not all(0.0 < part <= 1.0 for part in [*parts, factor]):
+            raise ValueError(f"expected parts of one, found {parts} and {factor}")
+        for name, moved in movement.items():
+            if moved.dtype != np.float32 or moved.ndim != 1:
+                raise ValueError(f"{name}: expected a movement, found {moved.dtype}, {moved.shape}")
+        other._weights = {int(node): float(it) for node, it in learnt["weights"].items()}
+        other._parts, other._factor, other._movement = parts, factor, movement
         return other
 
     def _weight(self, reply: Message) -> float:
@@ -126,29 +198,36 @@ class StepControl:
         return 1.0
 
 
-def pull_back(earlier: NDArray[np.float32], later: NDArray[np.float32]) -> float:
+def pull_back(earlier: Sample, later: Sample) -> float:
     """Return the part of a movement of the model that the next one takes back.
 
     Parameters
     ----------
-    earlier, later : ndarray, float32, shape (n,)
-        What two rounds, one after the other, changed of the same weights.
+    earlier, later : dict of str to ndarray, float32, shape (n,)
+        What two rounds, one after the other, changed of the same weights, by tensor.
 
     Returns
     -------
     float
-        ``-<earlier, later> / <earlier, earlier>``: negative where training goes on in one
-        direction, 0 where the two have nothing in common, or nothing moved, 1 where all is undone.
+        ``-<earlier, later> / <earlier, earlier>`` of each tensor, averaged by size, because noise
+        is relative to each tensor's own update: negative where training goes on in one direction, 0
+        where the two have nothing in common, or nothing moved, 1 where all is undone.
 
     Examples
     --------
-    >>> pull_back(np.array([2.0, 0.0], np.float32), np.array([-1.0, 5.0], np.float32))
+    >>> before = {"w": np.array([2.0, 0.0], np.float32)}
+    >>> pull_back(before, {"w": np.array([-1.0, 5.0], np.float32)})
     0.5
     """
-    energy = float(np.dot(earlier, earlier))
-    if not 0.0 < energy < float("inf") or earlier.shape != later.shape:
-        return 0.0
-    return -float(np.dot(earlier, later)) / energy
+    total, n_weights = 0.0, 0
+    for name, moved in earlier.items():
+        energy = float(np.dot(moved, moved))
+        if name in later and later[name].shape == moved.shape and 0.0 < energy < np.inf:
+            common = float(np.dot(moved, later[name]))
+            if np.isfinite(common):
+                total -= moved.size * common / energy
+                n_weights += moved.size
+    return total / n_weights if n_weights else 0.0
 
 
 def effective_number(weights: Iterable[float]) -> float:
@@ -179,10 +258,25 @@ def effective_number(weights: Iterable[float]) -> float:
     return sum(shares) ** 2 / sum(share**2 for share in shares)
 
 
-def _sample(arrays: ArrayRecord) -> NDArray[np.float32]:
-    """Return the floats of a model, or an even part of them where there are very many."""
-    tensors = [array.numpy() for array in arrays.values() if array.stype == NUMPY_STYPE]
-    floats = [tensor.ravel() for tensor in tensors if tensor.dtype.kind == "f"]
-    stride = 1 + sum(tensor.size for tensor in floats) // MOST_SAMPLES
-    parts = [tensor[::stride].astype(np.float32) for tensor in floats]
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+def _node_of(message: Message) -> int:
+    return message.metadata.dst_node_id
+
+
+def _sample(arrays: ArrayRecord) -> Sample:
+    """Return the floats of a model, or an even part of them where there are very many.
+
+    Statistics are none of training's. One tensor at a time is in memory as a whole.
+    """
+    looked_at = {
+        name: array
+        for name, array in arrays.items()
+        if array.stype == NUMPY_STYPE and array.dtype.startswith("float")
+    }
+    looked_at = {n: array for n, array in looked_at.items() if not STATISTICS.search(n)}
+    n_weights = sum(int(np.prod(array.shape)) for array in looked_at.values())
+    # Odd, so that it falls into step with no row.
+    stride = 1 if n_weights <= MOST_SAMPLES else n_weights // MOST_SAMPLES + 1 | 1
+    return {
+        name: array.numpy().ravel()[::stride].astype(np.float32)
+        for name, array in looked_at.items()
+    }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from flower.downlink_run import run
@@ -25,6 +26,7 @@ from flwr.serverapp.strategy import (
     QFedAvg,
     Strategy,
 )
+from flwr.serverapp.strategy.fedopt import FedOpt
 
 from fl_deepcabac import CodecConfig, ConfigError
 from fl_deepcabac.config import Profile, Quality
@@ -33,6 +35,22 @@ from fl_deepcabac.flower import DeepCABACStrategy, DeepCABACStrategyMixin, defau
 
 class Mine(FedAvg):
     """A FedAvg of one's own."""
+
+
+class OwnAverage(FedAvg):
+    """A FedAvg that looks at the updates itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strategy = "mean"  # a name that wrappers use for something else
+
+    def aggregate_train(self, server_round: int, replies: Any) -> Any:
+        """Look at them, and go on."""
+        return super().aggregate_train(server_round, list(replies))
+
+
+class OwnOptimizer(FedOpt):
+    """A server optimiser of one's own."""
 
 
 class FromScratch(Strategy):
@@ -63,6 +81,8 @@ def test_plain_averages_round_by_chance_with_a_step_for_each_client(
     ("inner", "relative_step"),
     [
         (FromScratch(), 6.0),
+        (OwnAverage(), 6.0),
+        (OwnOptimizer(), 6.0),
         (FedAvgM(), 6.0),
         (FedAdam(), 6.0),
         (FedAdam(fraction_train=0.0), 2.0),
@@ -167,6 +187,25 @@ def test_rounding_by_chance_is_warned_of_where_the_strategy_selects(
     caplog.clear()
     DeepCABACStrategy(inner)
     assert not caplog.text
+
+
+def test_a_bound_on_norms_speaks_against_chance(caplog: pytest.LogCaptureFixture) -> None:
+    strategy = DeepCABACStrategy(FedAvg(), max_update_norm=3.0)
+    assert strategy._codec_endpoint.config == CodecConfig(relative_step=6.0)
+    assert not caplog.text
+    codec = CodecConfig(relative_step=32.0, quantizer="stochastic")
+    DeepCABACStrategy(FedAvg(), codec, max_update_norm=3.0)
+    assert "expected no max_update_norm, or a wide one" in caplog.text
+
+
+class MixedIn(DeepCABACStrategyMixin, FedProx):
+    """What a user writes who derives from a strategy."""
+
+
+def test_a_mixin_before_a_plain_average_rounds_by_chance() -> None:
+    endpoint = MixedIn(proximal_mu=0.1)._codec_endpoint
+    assert endpoint.config == default_config(FedProx(proximal_mu=0.1))
+    assert endpoint.config.quantizer == "stochastic"
 
 
 def test_rounding_by_chance_goes_the_whole_way_without_residuals() -> None:

@@ -368,13 +368,20 @@ def test_importance_goes_with_mods_that_clip() -> None:
     assert packet_of(reply_to(given, config, clips)[0]) == packet_of(reply_to(given, config)[0])
 
 
+@pytest.mark.parametrize("quantizer", ["uniform", "stochastic"])
+def test_importance_that_no_quantizer_weighs_is_left_out(quantizer: Any) -> None:
+    config = CodecConfig(step=STEP, quantizer=quantizer)
+    with pytest.warns(UserWarning, match="expected the quantiser rdoq"):
+        weighed, _ = reply_to({"fc.bias": np.ones(24)}, config)
+    assert packet_of(weighed) == packet_of(reply_to(None, config)[0])
+
+
 @pytest.mark.parametrize(
     ("importance", "quantizer", "error"),
     [
         ({"no such tensor": np.ones(3)}, "rdoq", SchemaMismatchError),
         ({"fc.bias": np.ones(3)}, "rdoq", SchemaMismatchError),
         ({"fc.bias": -np.ones(24)}, "rdoq", ImportanceError),
-        ({"fc.bias": np.ones(24)}, "uniform", ConfigError),
     ],
 )
 def test_importance_that_does_not_fit_is_an_error(

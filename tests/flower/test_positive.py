@@ -83,6 +83,27 @@ def test_half_of_every_positive_weight_is_left(
     assert (held["4"] >= np.minimum(start["4"], goal["4"]) / 2).all()
 
 
+def test_scales_rounded_by_chance_are_right_on_average() -> None:
+    rng = np.random.default_rng(3)
+    start = {
+        "w": rng.normal(0, 0.1, (30, 20)).astype(np.float32),
+        "scale": np.ones(200, np.float32),
+    }
+    goal = {"w": start["w"] + np.float32(0.01), "scale": start["scale"] - np.float32(0.012)}
+    held = []
+    for _ in range(200):
+        # Other values, other draws; a step of 30 RMS is a third of the scales.
+        noise = rng.normal(0, 0.08, 200).astype(np.float32)
+        goal["scale"] = start["scale"] + noise - np.float32(0.012)
+        config = CodecConfig(relative_step=60.0, quantizer="stochastic")
+        after = code(start, goal, config)["scale"]
+        assert (after >= np.minimum(start["scale"], goal["scale"]) / 2).all()
+        held.append(float((after - goal["scale"]).mean()))
+    # Added steps would make it +0.1 and more.
+    assert abs(np.mean(held)) < 4 * np.std(held) / np.sqrt(len(held))
+    assert np.std(held) > 0
+
+
 def test_variances_would_fall_below_zero_without() -> None:
     rng = np.random.default_rng(1)
     start, goal = variances(rng), variances(rng)
