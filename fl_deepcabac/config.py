@@ -24,8 +24,8 @@ QuantizerName = Literal["rdoq", "deadzone", "uniform", "stochastic"]
 Allocation = Literal["size", "uniform"]
 Quality = Literal["near-lossless", "balanced", "smallest"]
 
-# Safe for a single update or a stream without error feedback; Flower's strategies, which have it,
-# start from coarser steps (`flower.default_config`, docs/decisions/0004).
+# Safe for a single update or a stream without error feedback; Flower's strategies have settings of
+# their own (`flower.default_config`, docs/decisions/0019).
 DEFAULT_RELATIVE_STEP = 1.0
 MAX_RELATIVE_STEP = 1e6
 
@@ -170,15 +170,15 @@ class CodecConfig:
 
     @classmethod
     def auto(cls, quality: Quality = "balanced", **settings: Any) -> CodecConfig:
-        """Return settings by quality, for strategies that average.
+        """Return settings by quality, for a stream with error feedback.
 
-        Other strategies want finer steps: `flower.default_config` knows which.
+        Strategies that average, or select, want others: `flower.default_config` knows which.
 
         Parameters
         ----------
         quality : {"near-lossless", "balanced", "smallest"}
-            What training does not notice; what Flower's strategies have by default, a twentieth to
-            a hundredth of the bytes; and half of these, for a point of accuracy more.
+            What training does not notice; a fiftieth to a hundredth of the bytes; and half of
+            these, for a point of accuracy more.
         **settings
             Others of this class, neither steps nor targets. With ``error_feedback=False``, as for a
             single update, steps are much finer: no later update makes up for what one has lost.
