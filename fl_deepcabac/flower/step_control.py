@@ -41,7 +41,7 @@ MOST_CLIENTS: Final = 20.0
 ROUNDS_REMEMBERED: Final = 3
 # Where noise is about to grow from round to round, 1 / (1 + 0.8 k) of a movement is taken back, k
 # being the step for each client (docs/decisions/0019).
-ALARM_PART: Final = 0.7
+ALARM_PART: Final = 0.5
 RECOVERY: Final = 2.0**0.5
 # Weights that are looked at, evenly spread: 16 MiB, and correlations within some thousandths.
 MOST_SAMPLES: Final = 2**22

@@ -20,7 +20,7 @@ import pytest
 from flower.downlink_run import bytes_of, drift
 from flower.four_nodes import N_NODES, fedavg
 from flower.inprocess_grid import InProcessGrid
-from flower.toy import Arrays, arrays_of, initial_arrays, make_app, record_of
+from flower.toy import arrays_of, initial_arrays, make_app, record_of
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import (
     DifferentialPrivacyServerSideAdaptiveClipping,
@@ -38,7 +38,6 @@ from fl_deepcabac.flower import (
     DeepCABACStrategy,
     DeepCABACStrategyMixin,
     DownlinkConfig,
-    default_config,
 )
 
 CODEC = CodecConfig(relative_step=2.0)
@@ -221,57 +220,6 @@ def test_other_settings_may_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         assert totals[0].fresh == totals[0].messages == 2
         assert [total.failures for total in totals] == [0, 0]
     assert not [record for record in caplog.records if record.name == "fl_deepcabac"]
-
-
-def test_what_steps_depend_on_comes_back(tmp_path: Path) -> None:
-    def build() -> DeepCABACStrategy:
-        return DeepCABACStrategy(FedAvg(**ALL), default_config(FedAvg(), "smallest"))
-
-    def grid() -> InProcessGrid:
-        return InProcessGrid([make_app(train=anew) for _ in range(N_NODES)])
-
-    def anew(weights: Arrays, rng: np.random.Generator) -> Arrays:
-        return {
-            key: (rng.normal(0, 0.01, value.shape) if value.dtype.kind == "f" else value).astype(
-                value.dtype
-            )
-            for key, value in weights.items()
-        }
-
-    random.seed(1)
-    whole = build()
-    expected = whole.start(grid(), model(), num_rounds=5)
-    random.seed(1)
-    nodes, path = grid(), tmp_path / "run.checkpoint"
-    first = build()
-    first.start(nodes, model(), num_rounds=3)
-    first.save(path)
-    learnt = first._codec_endpoint.steps.to_plain()
-    assert learnt["factor"] < 1.0
-    assert len(learnt["weights"]) == N_NODES
-    second = build()
-    result = second.start(nodes, second.load(path).arrays, num_rounds=2)
-    assert bytes_of(arrays_of(result.arrays)) == bytes_of(arrays_of(expected.arrays))
-    assert comparable(second) == comparable(whole)
-
-
-@pytest.mark.parametrize(
-    "learnt",
-    [
-        {},
-        {"weights": {}, "parts": [0.0], "factor": 1.0, "movement": {}},
-        {"weights": {}, "parts": [], "factor": 2.0, "movement": {}},
-        {"weights": {}, "parts": [], "factor": 1.0, "movement": {"w": np.zeros((2, 2))}},
-        {"weights": None, "parts": [], "factor": 1.0, "movement": {}},
-    ],
-)
-def test_what_steps_cannot_depend_on_is_refused(tmp_path: Path, learnt: dict[str, Any]) -> None:
-    strategy, path = DeepCABACStrategy(FedAvg(**ALL)), tmp_path / "run.checkpoint"
-    strategy.start(make_grid(), model(), num_rounds=1)
-    strategy._codec_endpoint.steps.to_plain = lambda: learnt  # type: ignore[method-assign]
-    strategy.save(path)
-    with pytest.raises(CheckpointError, match="sections as this version writes them"):
-        DeepCABACStrategy(FedAvg(**ALL)).load(path)
 
 
 class Remembers(FedAvg):
