@@ -123,3 +123,16 @@ def test_simulate_takes_a_quality() -> None:
     assert finer == dc.CodecConfig.auto("smallest", error_feedback=False)
     with pytest.raises(dc.ConfigError, match="quality"):
         config_of("--quality", "smallest", "--step", "3")
+
+
+@pytest.mark.parametrize(
+    ("option", "quantizer"),
+    [("--relative-step-per-client", "stochastic"), ("--dead-zone", "deadzone")],
+)
+def test_what_one_quantizer_alone_takes_names_it(option: str, quantizer: str) -> None:
+    arguments = build_parser().parse_args(["simulate", option, "0.7"])
+    assert codec_config_of(arguments).quantizer == quantizer
+    given = build_parser().parse_args(
+        ["simulate", "--quantizer", "stochastic", "--dead-zone", "0.7"]
+    )
+    assert codec_config_of(given).quantizer == "stochastic"
