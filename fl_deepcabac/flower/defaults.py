@@ -39,6 +39,7 @@ __all__ = [
     "STEPS_PER_CLIENT",
     "WRAPPED_NAMES",
     "default_config",
+    "layers_of",
     "objection",
     "weight_key_of",
 ]
@@ -115,7 +116,7 @@ def default_config(
     >>> default_config(Krum()).relative_step
     2.0
     """
-    config, innermost = CodecConfig.auto(quality), _layers(strategy)[-1]
+    config, innermost = CodecConfig.auto(quality), layers_of(strategy)[-1]
     if quantizer is None:
         is_suited = _averages(innermost) and _doubt_of_chance(strategy) is None
         quantizer = "stochastic" if is_suited else config.quantizer
@@ -181,7 +182,7 @@ def _own_aggregation(kind: type) -> object:
 
 def _doubt_of_chance(strategy: object) -> str | None:
     """Say why noise without bias does harm under a strategy; None where it is not known to."""
-    layers = _layers(strategy)
+    layers = layers_of(strategy)
     innermost = layers[-1]
     name = type(innermost).__name__
     if isinstance(innermost, _SELECTIVE):
@@ -198,10 +199,10 @@ def _doubt_of_chance(strategy: object) -> str | None:
 
 def weight_key_of(strategy: object) -> str:
     """Return under which replies name their weight in the average of a strategy."""
-    return str(getattr(_layers(strategy)[-1], "weighted_by_key", "num-examples"))
+    return str(getattr(layers_of(strategy)[-1], "weighted_by_key", "num-examples"))
 
 
-def _layers(strategy: object) -> list[object]:
+def layers_of(strategy: object) -> list[object]:
     """Return a strategy and those inside it, outermost first."""
     layers = [strategy]
     while True:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from flwr.serverapp.strategy import Strategy
 
 from fl_deepcabac.flower.checkpoint_file import encode_value
-from fl_deepcabac.flower.defaults import WRAPPED_NAMES
+from fl_deepcabac.flower.defaults import WRAPPED_NAMES, layers_of
 
 __all__ = ["InnerMemory"]
 
@@ -50,24 +50,17 @@ class InnerMemory:
 
     def _attributes(self) -> Iterator[tuple[int, str, object]]:
         """Yield depth, name and value of what the strategies hold; the outermost has depth 0."""
-        for depth, strategy in enumerate(self._chain()):
+        for depth, strategy in enumerate(layers_of(self._strategy)):
             for name, value in list(vars(strategy).items()):
                 if _is_memory(name):
                     yield depth, name, value
-
-    def _chain(self) -> Iterator[object]:
-        """Yield the strategy, the one that it wraps, and so on."""
-        inner: object | None = self._strategy
-        while inner is not None:
-            yield inner
-            inner = next((vars(inner)[name] for name in WRAPPED_NAMES if name in vars(inner)), None)
 
     def take(self) -> list[dict[str, object]]:
         """Return the attributes that are no longer as they were, one dict a strategy.
 
         What can be written to no checkpoint is left out with a warning, given once.
         """
-        memory: list[dict[str, object]] = [{} for _ in self._chain()]
+        memory: list[dict[str, object]] = [{} for _ in layers_of(self._strategy)]
         settings = self._settings or {}
         for depth, name, value in self._attributes():
             found = _fingerprint(value)
@@ -97,7 +90,7 @@ class InnerMemory:
             If they are of other strategies, or none: then nothing has been set.
         """
         self.begin()
-        chain = list(self._chain())
+        chain = layers_of(self._strategy)
         if len(memory) != len(chain):
             raise ValueError(f"{len(memory)} strategies, one in the other, found {len(chain)}")
         for attributes in memory:

@@ -189,6 +189,13 @@ def test_rounding_by_chance_is_warned_of_where_the_strategy_selects(
     assert not caplog.text
 
 
+def test_an_attribute_that_is_no_strategy_is_no_layer() -> None:
+    inner = OwnAverage()
+    inner.min_train_nodes = inner.min_available_nodes = N_NODES
+    strategy, _, _, _ = run(inner=inner, num_rounds=2)
+    assert strategy.communication.totals.failures == 0
+
+
 def test_a_bound_on_norms_speaks_against_chance(caplog: pytest.LogCaptureFixture) -> None:
     strategy = DeepCABACStrategy(FedAvg(), max_update_norm=3.0)
     assert strategy._codec_endpoint.config == CodecConfig(relative_step=6.0)
